@@ -1,0 +1,329 @@
+"""Recipes: everything that decides how one network is trained, frozen and validated.
+
+A recipe is six tables (`data`, `model`, `optim`, `schedule`, `augment`, `train`). A factor is one key of one table,
+written `table.key`. Optional keys default to None, which means off; a TOML file writes ``"off"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from paribus.errors import ConfigError, nearest
+
+T = TypeVar("T", bound=BaseModel)
+Value = str | int | float | bool | list[Any] | None
+"""What a factor can be set to."""
+
+
+def _off(value: object) -> object:
+    return None if value == "off" else value
+
+
+Off = BeforeValidator(_off)
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class Table(BaseModel):
+    """Base of the recipe's tables: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataConfig(Table):
+    """Which images, at which size, and which of them validate.
+
+    `name` is a known data set (`paribus list data`) or a path to a folder, zip or npz file. `val` is a number of
+    images (int), a fraction of the training set (float), ``"test"`` (validate on the test set, which marks the
+    result), or None: the source's own validation split where it has one, else a tenth of the training set. A drawn
+    split is stratified and fixed by the seed. `size` resizes to size x size pixels; `pad` then adds a border of
+    zeros, in pixels, on every side. `train_size` keeps that many training images, stratified, drawn by the seed.
+    """
+
+    name: str = Field(min_length=1)
+    val: Annotated[
+        Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"] | None, Off
+    ] = None
+    size: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, Off] = None
+    pad: int = Field(default=0, ge=0, le=64)
+    train_size: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
+
+
+Activation = Literal["tanh", "scaled-tanh", "relu", "gelu", "sigmoid"]
+Pooling = Literal["avg", "max", "stride", "trainable"]
+
+
+class Lenet5Options(Table):
+    """Options of `lenet5`: the layers of LeCun et al. 1998 as they are taught today."""
+
+    activation: Activation = "tanh"
+    pooling: Pooling = "avg"
+    dropout: Fraction = 0.0
+
+
+class Lenet5Of1998Options(Table):
+    """Options of `lenet5-1998`: the paper's C3 connection table and trainable subsampling."""
+
+    activation: Activation = "scaled-tanh"
+    pooling: Pooling = "trainable"
+
+
+class CharCnnOptions(Table):
+    """Options of `charcnn`: a batch-normalised CNN for handwritten characters; `width` scales its channels."""
+
+    width: int = Field(default=32, ge=1, le=512)
+    dropout: Fraction = 0.2
+
+
+class ModelConfig(BaseModel):
+    """Which network, with its own options as further keys of the table.
+
+    `name` is a built-in model (`paribus list models`) or ``"path/to/file.py:Class"`` or ``"package.module:Class"``;
+    the options of a user's class are the keyword arguments of its constructor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    options_by_name: ClassVar[dict[str, type[Table]]] = {
+        "lenet5": Lenet5Options,
+        "lenet5-1998": Lenet5Of1998Options,
+        "charcnn": CharCnnOptions,
+    }
+
+    name: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_options(cls, value: object) -> object:
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            return value
+        name = value["name"]
+        if ":" in name:
+            return dict(value)
+        if name not in cls.options_by_name:
+            known = ", ".join(cls.options_by_name)
+            raise ConfigError(
+                f"`model.name` must be one of {known}, or a class of yours as `file.py:Class`, but got "
+                f"`{name}`.{nearest(name, cls.options_by_name)}"
+            )
+        given = {key: item for key, item in value.items() if key != "name"}
+        options = _validated(cls.options_by_name[name], given, "model")
+        return {"name": name, **options.model_dump()}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys besides `name`, complete with defaults for a built-in model."""
+        return dict(self.model_extra or {})
+
+
+class OptimConfig(Table):
+    """The optimiser, by torch's names and defaults. `betas` serve adam and adamw; None means torch's default."""
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd"
+    lr: PositiveFloat
+    momentum: Fraction = 0.0
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 0.0
+    betas: Annotated[list[Fraction] | None, Off] = None
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.momentum and self.name not in ("sgd", "rmsprop"):
+            raise ConfigError(
+                f"`optim.momentum` belongs to sgd and rmsprop, but got {self.momentum:g} with {self.name}. "
+                "Set it to 0, or change `optim.name`."
+            )
+        if self.nesterov and not (self.name == "sgd" and self.momentum):
+            raise ConfigError(
+                f"`optim.nesterov` needs sgd with a momentum above 0, but got {self.name} with momentum "
+                f"{self.momentum:g}. Set `optim.momentum`, for example to 0.9."
+            )
+        if self.betas is not None and (self.name not in ("adam", "adamw") or len(self.betas) != 2):
+            raise ConfigError(
+                f"`optim.betas` must be two numbers for adam or adamw, but got {self.betas} with {self.name}."
+            )
+        return self
+
+
+class ScheduleConfig(Table):
+    """The learning rate over the run, as a multiple of `optim.lr`.
+
+    `step` multiplies by `gamma` every `step_epochs`; `cosine` falls to 0 at the end; `one-cycle` rises linearly from
+    lr / 25 to lr over the first 30 % of the run and falls to lr / 10,000 along a cosine (Smith 2018, as in torch).
+    `warmup_epochs` rises linearly from 0 before the others begin.
+    """
+
+    name: Literal["constant", "step", "cosine", "one-cycle"] = "constant"
+    warmup_epochs: NonNegativeFloat = 0.0
+    step_epochs: Annotated[PositiveFloat | None, Off] = None
+    gamma: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Off] = None
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        has_step_keys = self.step_epochs is not None and self.gamma is not None
+        if (self.name == "step") != has_step_keys or (self.step_epochs is None) != (self.gamma is None):
+            raise ConfigError(
+                "`schedule.step_epochs` and `schedule.gamma` go with the schedule `step`, both of them, but got "
+                f"name = {self.name}, step_epochs = {self.step_epochs}, gamma = {self.gamma}. "
+                "For example: { name = \"step\", step_epochs = 10, gamma = 0.1 }."
+            )
+        if self.name == "one-cycle" and self.warmup_epochs:
+            raise ConfigError(
+                f"`schedule.warmup_epochs` must be 0 with one-cycle, which warms up by itself, but got "
+                f"{self.warmup_epochs:g}."
+            )
+        return self
+
+
+class AugmentConfig(Table):
+    """Random changes to each training image, drawn anew for every epoch from (seed, epoch, image).
+
+    `shift` is the largest translation in pixels; `rotate` the largest angle in degrees; `scale` the largest relative
+    change of size; `elastic` the standard deviation in pixels of a smooth displacement (Simard, Steinkraus, Platt
+    2003). Flips happen with probability 0.5 where asked for; they change the meaning of most characters.
+    """
+
+    shift: NonNegativeFloat = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Fraction = 0.0
+    elastic: NonNegativeFloat = 0.0
+    hflip: bool = False
+    vflip: bool = False
+
+    @property
+    def is_off(self) -> bool:
+        """Whether images pass unchanged."""
+        return self == AugmentConfig()
+
+
+class TrainConfig(Table):
+    """How long and in which batches. `keep` names the epoch whose weights are tested; `patience` stops the run after
+    that many epochs without a better validation loss."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    label_smoothing: Fraction = 0.0
+    keep: Literal["last", "best"] = "last"
+    patience: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
+
+
+class Recipe(Table):
+    """A complete training recipe: what the control is, and what each arm is.
+
+    Raises:
+        ConfigError: Through `parse` and `with_factors`, where a key is unknown, missing or out of range.
+    """
+
+    data: DataConfig
+    model: ModelConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _test_never_chooses(self) -> Self:
+        if self.data.val == "test" and (self.train.keep == "best" or self.train.patience is not None):
+            raise ConfigError(
+                '`data.val = "test"` must not choose anything, but got '
+                f"keep = {self.train.keep}, patience = {self.train.patience}: weights chosen on the test set make its "
+                "accuracy too good. Give `data.val` a number of training images, for example 5000."
+            )
+        return self
+
+    @classmethod
+    def parse(cls, tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
+        """Return the recipe that nested tables describe; `where` begins the path that errors name."""
+        return _validated(cls, tables, where)
+
+    def factor(self, name: str) -> Value:
+        """Return the value of a factor such as ``"optim.lr"``.
+
+        Raises:
+            ConfigError: If there is no such key.
+        """
+        tables = self.model_dump()
+        table, _, key = name.partition(".")
+        if table not in tables or not key:
+            raise ConfigError(
+                f"A factor must be written `table.key` with a table of {', '.join(tables)}, but got "
+                f"`{name}`.{nearest(table, tables)}"
+            )
+        if key not in tables[table]:
+            if table == "model" and ":" in self.model.name:
+                return None
+            raise ConfigError(
+                f"Unknown key `{name}`.{nearest(key, tables[table])} Keys of `{table}`: {', '.join(tables[table])}."
+            )
+        value: Value = tables[table][key]
+        return value
+
+    def with_factors(self, factors: Mapping[str, Value], where: str = "arm") -> Recipe:
+        """Return the recipe with some factors changed, validated anew.
+
+        Another `model.name` starts from that model's defaults, keeping the options that both models have.
+        """
+        tables = self.model_dump()
+        if "model.name" in factors and factors["model.name"] != self.model.name:
+            tables["model"] = self._options_of_other(str(factors["model.name"]))
+        for name, value in factors.items():
+            if "model.name" not in factors or not name.startswith("model."):
+                self.factor(name)
+            table, _, key = name.partition(".")
+            tables[table][key] = value
+        return _validated(Recipe, tables, where)
+
+    def _options_of_other(self, name: str) -> dict[str, Any]:
+        options = ModelConfig.options_by_name.get(name)
+        if options is None:
+            return {"name": name}
+        kept = {key: value for key, value in self.model.options.items() if key in options.model_fields}
+        return {"name": name, **kept}
+
+
+def _validated(kind: type[T], given: Mapping[str, Any], where: str) -> T:
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(_explain(kind, first, where)) from None
+
+
+def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
+    """Turn pydantic's first error into what must hold, what was given and what to do."""
+    keys = [str(part) for part in error["loc"] if isinstance(part, int) or str(part).isidentifier()]
+    keys = [key for key in keys if key not in ("int", "float", "str", "bool", "none", "constrained")]
+    path = ".".join([where, *keys])
+    given = error.get("input")
+    rule, context = error["type"], error.get("ctx", {})
+    if rule == "extra_forbidden":
+        known = _keys_at(kind, keys[:-1])
+        return f"Unknown key `{path}`.{nearest(keys[-1], known)} Known keys: {', '.join(known)}."
+    if rule == "missing":
+        return f"`{path}` is missing. Add it."
+    bounds = {
+        "greater_than_equal": ("at least", "ge"),
+        "greater_than": ("above", "gt"),
+        "less_than_equal": ("at most", "le"),
+        "less_than": ("below", "lt"),
+    }
+    if rule in bounds:
+        words, key = bounds[rule]
+        return f"`{path}` must be {words} {context[key]:g}, but got {given!r}."
+    if rule == "literal_error":
+        choices = context["expected"].replace("'", "")
+        known_values = [word.strip(" ,") for word in choices.replace(" or ", ", ").split(",")]
+        return f"`{path}` must be {choices}, but got {given!r}.{nearest(str(given), known_values)}"
+    rule_text = error["msg"].removeprefix("Input should be ")
+    return f"`{path}` must be {rule_text}, but got {given!r}."
+
+
+def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
+    here: Any = kind
+    for key in keys:
+        annotation = here.model_fields[key].annotation if key in here.model_fields else None
+        here = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else here
+    return list(here.model_fields)

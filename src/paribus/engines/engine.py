@@ -1,0 +1,66 @@
+"""What an engine is: something that trains a pack of runs on one prepared data set."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from paribus.config import Recipe
+from paribus.data.dataset import Dataset
+from paribus.experiment import RunSpec
+from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch of one run is done; `state` is what `Checkpoint.arrays` must hold to go on from here."""
+
+    spec: RunSpec
+    record: EpochRecord
+    seconds: float
+    state: Arrays
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """A run is done: its result, its predictions on the test set, and the kept weights by name."""
+
+    spec: RunSpec
+    result: RunResult
+    predictions: Predictions
+    weights: Arrays
+
+
+class Engine(ABC):
+    """Trains packs of runs. `version` changes whenever the same spec would give other bits."""
+
+    name: str
+    version: int
+
+    @property
+    def identity(self) -> str:
+        """Name and numerics version, as `RunSpec.engine` holds them."""
+        return f"{self.name}-{self.version}"
+
+    @abstractmethod
+    def refuses(self, recipe: Recipe) -> str | None:
+        """Return why this engine cannot serve the recipe, or None if it can."""
+
+    @abstractmethod
+    def fit(
+        self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]
+    ) -> Iterator[EpochEnd | RunEnd]:
+        """Train every run of the pack.
+
+        Args:
+            pack: The runs; all of them use `dataset`.
+            dataset: The prepared images.
+            checkpoints: By the spec's digest, where to go on; runs without one begin.
+
+        Yields:
+            One `EpochEnd` after each epoch of each run and one `RunEnd` per run.
+
+        Raises:
+            ModelError: If the model cannot be built or does not fit the images.
+        """

@@ -1,0 +1,371 @@
+"""Experiments: one control, its arms, the questions asked, seeds and margin; read from TOML."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from paribus.config import Recipe, Value
+from paribus.errors import ConfigError, nearest
+
+Metric = Literal["test_accuracy", "test_loss"]
+METRICS: tuple[Metric, ...] = ("test_accuracy", "test_loss")
+CONTROL = "control"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_EXPERIMENT_KEYS = ("name", "title", "seeds", "margin", "published")
+_QUESTION_KEYS = ("id", "asks", "kind", "arms", "together", "factor", "values", "metric", "margin")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A complete recipe, with the factors in which it differs from the control."""
+
+    name: str
+    factors: Mapping[str, Value]
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked before training.
+
+    `arms` are the names of the arms compared with the control, in the file's order. A sweep has one `factor`, and its
+    arms are described as a curve. `margin` is the smallest difference worth knowing, in the metric's unit.
+    """
+
+    id: str
+    asks: str
+    kind: Literal["compare", "sweep"]
+    arms: tuple[str, ...]
+    metric: Metric
+    margin: float
+    factor: str | None = None
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One (arm, seed) to be trained, with everything that decides its result.
+
+    `data_fingerprint` is that of the prepared images, `engine` the engine's name and numerics version, `model_code` a
+    digest of the user's model file or None.
+    """
+
+    arm: str
+    seed: int
+    recipe: Recipe
+    data_fingerprint: str
+    engine: str
+    model_code: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of all that decides the result; the arm's name does not."""
+        return _digest(
+            {
+                "seed": self.seed,
+                "recipe": self.recipe.model_dump(mode="json"),
+                "data": self.data_fingerprint,
+                "engine": self.engine,
+                "model_code": self.model_code,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One control, its arms, the questions asked, seeds and margin.
+
+    `arms` holds the control first. `published` is an interval of published test accuracies for the control, fractions,
+    or None. `source` is the file as read, from which `to_toml` writes the experiment back complete.
+    """
+
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    margin: float
+    arms: Mapping[str, Arm]
+    questions: tuple[Question, ...]
+    published: tuple[float, float] | None = None
+
+    @property
+    def control(self) -> Recipe:
+        """The control's recipe."""
+        return self.arms[CONTROL].recipe
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+        """Read an experiment from a TOML file.
+
+        Args:
+            path: The file.
+            overrides: Settings such as ``"control.train.epochs=5"`` or ``"experiment.seeds=3"`` that replace the file's.
+
+        Raises:
+            ConfigError: If the file is not there, not TOML, or not a valid experiment.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(f"An experiment file must exist, but there is no `{path}`. Check the path.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"An experiment file must be readable text, but `{path}` is not: {error}.") from None
+        return cls.parse(text, overrides, where=str(path))
+
+    @classmethod
+    def parse(cls, text: str, overrides: Sequence[str] = (), where: str = "experiment") -> Experiment:
+        """Read an experiment from TOML text; see `load`."""
+        try:
+            tables = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"`{where}` must be valid TOML, but it is not: {error}.") from None
+        for override in overrides:
+            _override(tables, override)
+        return _experiment(tables)
+
+    def to_toml(self) -> str:
+        """Return the experiment as TOML, complete with every default; `parse` gives back an equal experiment."""
+        head: dict[str, Any] = {"name": self.name, "title": self.title, "seeds": list(self.seeds), "margin": self.margin}
+        if self.published is not None:
+            head["published"] = list(self.published)
+        tables = {
+            "experiment": head,
+            "control": _without_none(self.control.model_dump(mode="json")),
+            "question": [self._question_table(question) for question in self.questions],
+        }
+        return tomli_w.dumps(tables)
+
+    def _question_table(self, question: Question) -> dict[str, Any]:
+        table: dict[str, Any] = {"id": question.id, "asks": question.asks, "kind": question.kind}
+        table |= {"metric": question.metric, "margin": question.margin}
+        if question.kind == "sweep":
+            assert question.factor is not None
+            values = [self.arms[arm].recipe.factor(question.factor) for arm in question.arms]
+            return table | {"factor": question.factor, "values": values}
+        factors = {arm: dict(self.arms[arm].factors) for arm in question.arms}
+        together = [sorted(changed) for changed in factors.values() if len(changed) > 1]
+        off = {
+            arm: {key: "off" if value is None else value for key, value in changed.items()}
+            for arm, changed in factors.items()
+        }
+        return table | {"arms": off, "together": together}
+
+
+def _experiment(tables: Mapping[str, Any]) -> Experiment:
+    _refuse_unknown(tables, ("experiment", "control", "question"), "")
+    for required in ("experiment", "control"):
+        if not isinstance(tables.get(required), dict):
+            raise ConfigError(f"An experiment must have a table `[{required}]`, but there is none. Add it.")
+    head = tables["experiment"]
+    _refuse_unknown(head, _EXPERIMENT_KEYS, "experiment.")
+    name = _text(head, "name", "experiment")
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"`experiment.name` must be letters, digits, `-`, `_`, `.` or `+`, but got `{name}`.")
+    margin = _margin(head.get("margin"), "experiment.margin")
+    arms: dict[str, Arm] = {CONTROL: Arm(CONTROL, {}, Recipe.parse(tables["control"], "control"))}
+    given = tables.get("question", [])
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        raise ConfigError("Questions must be written as `[[question]]` tables, with double brackets.")
+    questions = tuple(_question(item, index, arms, margin) for index, item in enumerate(given))
+    ids = [question.id for question in questions]
+    for doubled in {item for item in ids if ids.count(item) > 1}:
+        raise ConfigError(f"Every question must have an `id` of its own, but `{doubled}` is given twice. Rename one.")
+    title = _text(head, "title", "experiment") if "title" in head else name
+    return Experiment(name, title, _seeds(head.get("seeds", 10)), margin, arms, questions, _published(head))
+
+
+def _question(table: Mapping[str, Any], index: int, arms: dict[str, Arm], margin: float) -> Question:
+    where = f"question[{index}]"
+    _refuse_unknown(table, _QUESTION_KEYS, f"{where}.")
+    identity, asks = _text(table, "id", where), _text(table, "asks", where)
+    if not _NAME.fullmatch(identity):
+        raise ConfigError(f"`{where}.id` must be letters, digits, `-`, `_`, `.` or `+`, but got `{identity}`.")
+    where = f"question.{identity}"
+    kind = table.get("kind", "sweep" if "factor" in table else "compare")
+    if kind not in ("compare", "sweep"):
+        raise ConfigError(f"`{where}.kind` must be compare or sweep, but got `{kind}`.{nearest(str(kind), ('compare', 'sweep'))}")
+    metric = table.get("metric", "test_accuracy")
+    if metric not in METRICS:
+        raise ConfigError(f"`{where}.metric` must be {' or '.join(METRICS)}, but got `{metric}`.{nearest(str(metric), METRICS)}")
+    own_margin = _margin(table["margin"], f"{where}.margin") if "margin" in table else margin
+    if kind == "sweep":
+        names = _sweep_arms(table, where, arms)
+        return Question(identity, asks, "sweep", names, metric, own_margin, table["factor"])
+    names = _compare_arms(table, where, arms)
+    return Question(identity, asks, "compare", names, metric, own_margin)
+
+
+def _compare_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> tuple[str, ...]:
+    for key in ("factor", "values"):
+        if key in table:
+            raise ConfigError(f'`{where}.{key}` belongs to a sweep. Add `kind = "sweep"`, or give `arms`.')
+    given = table.get("arms", {})
+    if not isinstance(given, dict) or not given:
+        raise ConfigError(
+            f"`{where}.arms` must name at least one arm, but there is none. "
+            'For example: arms.relu = { "model.activation" = "relu" }.'
+        )
+    together = table.get("together", [])
+    if not isinstance(together, list) or not all(isinstance(group, list) for group in together):
+        raise ConfigError(
+            f"`{where}.together` must be a list of lists of factors, but got {together!r}. "
+            'For example: [["train.batch_size", "train.epochs"]].'
+        )
+    for name, changes in given.items():
+        if not isinstance(changes, dict):
+            raise ConfigError(f"`{where}.arms.{name}` must be a table of factors, but got {changes!r}.")
+        _add_arm(arms, name, _flat(changes), [set(group) for group in together], f"{where}.arms.{name}")
+    return tuple(given)
+
+
+def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> tuple[str, ...]:
+    for key in ("arms", "together"):
+        if key in table:
+            raise ConfigError(f"`{where}.{key}` does not go with a sweep, which has one `factor` and its `values`.")
+    factor, values = table.get("factor"), table.get("values")
+    if not isinstance(factor, str) or not isinstance(values, list) or len(values) < 2:
+        raise ConfigError(
+            f"`{where}` is a sweep and must have a `factor` and at least two `values`, but got factor = {factor!r}, "
+            f'values = {values!r}. For example: factor = "optim.lr", values = [0.01, 0.1, 1.0].'
+        )
+    control = arms[CONTROL].recipe
+    here = control.factor(factor)
+    names = []
+    for value in values:
+        if value == here:
+            names.append(CONTROL)
+            continue
+        name = f"{factor.partition('.')[2].replace('_', '-')}-{value:g}" if isinstance(value, int | float) else f"{value}"
+        _add_arm(arms, name, {factor: value}, [], f"{where}.values")
+        names.append(name)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"`{where}.values` must differ from each other, but got {values!r}.")
+    return tuple(names)
+
+
+def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], together: list[set[str]], where: str) -> None:
+    if name == CONTROL or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"The name of an arm must be letters, digits, `-`, `_`, `.` or `+` and not `{CONTROL}`, but got `{name}`."
+        )
+    control = arms[CONTROL].recipe
+    recipe = control.with_factors({key: None if value == "off" else value for key, value in factors.items()}, where)
+    for factor in factors:
+        if recipe.factor(factor) == _or_none(control, factor, factors):
+            raise ConfigError(
+                f"`{where}` must change what it names, but `{factor}` is {recipe.factor(factor)!r} in the control too. "
+                "Remove it, or give another value."
+            )
+    if len(factors) > 1 and not any(set(factors) <= group for group in together):
+        listed = ", ".join(f'"{factor}"' for factor in factors)
+        raise ConfigError(
+            f"An arm must change one factor, but `{where}` changes {len(factors)}: {listed}. A difference could not be "
+            f"put down to either. Split the arm, or declare it on purpose: together = [[{listed}]]."
+        )
+    if name in arms and arms[name].recipe != recipe:
+        raise ConfigError(f"Two arms must not share a name, but `{name}` has two recipes. Rename one.")
+    arms[name] = Arm(name, factors, recipe)
+
+
+def _or_none(control: Recipe, factor: str, factors: Mapping[str, Value]) -> Value:
+    """The control's value; an option that only another model has is absent from the control, hence changed."""
+    if "model.name" in factors and factor.startswith("model."):
+        key = factor.partition(".")[2]
+        return control.model.model_dump().get(key, "(absent)")  # type: ignore[no-any-return]
+    return control.factor(factor)
+
+
+def _override(tables: dict[str, Any], setting: str) -> None:
+    path, equals, text = setting.partition("=")
+    keys = path.strip().split(".")
+    if not equals or len(keys) < 2 or keys[0] not in ("experiment", "control"):
+        raise ConfigError(
+            f"A setting must be written `control.TABLE.KEY=VALUE` or `experiment.KEY=VALUE`, but got `{setting}`. "
+            "For example: --set control.train.epochs=5."
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # A bare word such as `relu` is a string.
+    here = tables
+    for key in keys[:-1]:
+        here = here.setdefault(key, {})
+        if not isinstance(here, dict):
+            raise ConfigError(f"`{path}` must lie in a table, but `{key}` is {here!r}. Check the setting's path.")
+    here[keys[-1]] = copy.deepcopy(value)
+
+
+def _flat(changes: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
+    flat: dict[str, Value] = {}
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"Unknown key `{prefix}{key}`.{nearest(key, known)} Known keys: {', '.join(known)}.")
+
+
+def _text(table: Mapping[str, Any], key: str, where: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"`{where}.{key}` must be a text that is not empty, but got {value!r}.")
+    return value
+
+
+def _margin(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ConfigError(
+            f"`{where}` must be a fraction above 0 and below 1, but got {value!r}. "
+            "0.001 is 0.1 percentage points of accuracy: the smallest difference that you would act on."
+        )
+    return float(value)
+
+
+def _seeds(value: object) -> tuple[int, ...]:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return tuple(range(value))
+    is_list = isinstance(value, list) and value and all(type(item) is int and item >= 0 for item in value)
+    if not is_list or len(set(value)) < len(value):  # type: ignore[arg-type]
+        raise ConfigError(
+            f"`experiment.seeds` must be a number of at least 1, or a list of different whole numbers, but got "
+            f"{value!r}. Use 10 to start with."
+        )
+    return tuple(value)  # type: ignore[arg-type]
+
+
+def _published(head: Mapping[str, Any]) -> tuple[float, float] | None:
+    value = head.get("published")
+    if value is None:
+        return None
+    is_pair = isinstance(value, list) and len(value) == 2 and all(isinstance(item, int | float) for item in value)
+    if not is_pair or not 0 <= value[0] < value[1] <= 1:
+        raise ConfigError(
+            f"`experiment.published` must be two fractions, lowest and highest published test accuracy, but got {value!r}."
+        )
+    return float(value[0]), float(value[1])
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
