@@ -1,0 +1,39 @@
+"""Controlled experiments in training image classifiers: change one thing, know what it did.
+
+The names below are imported when they are first used, so that `import paribus` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paribus.config import Recipe as Recipe
+    from paribus.errors import ParibusError as ParibusError
+    from paribus.experiment import Experiment as Experiment
+    from paribus.launch.conduct import run as run
+    from paribus.store import Results as Results
+
+__version__ = "0.1.0"
+
+__all__ = ["Experiment", "ParibusError", "Recipe", "Results", "__version__", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `paribus` has no attribute `{name}`. It has {', '.join(__all__)}.")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+_HOMES = {
+    "Experiment": "paribus.experiment",
+    "ParibusError": "paribus.errors",
+    "Recipe": "paribus.config",
+    "Results": "paribus.store",
+    "run": "paribus.launch.conduct",
+}

@@ -26,6 +26,7 @@ Off = BeforeValidator(_off)
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Val = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"] | None
 
 
 class Table(BaseModel):
@@ -45,9 +46,7 @@ class DataConfig(Table):
     """
 
     name: str = Field(min_length=1)
-    val: Annotated[
-        Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"] | None, Off
-    ] = None
+    val: Annotated[Val, Off] = None
     size: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, Off] = None
     pad: int = Field(default=0, ge=0, le=64)
     train_size: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
@@ -151,8 +150,9 @@ class OptimConfig(Table):
 class ScheduleConfig(Table):
     """The learning rate over the run, as a multiple of `optim.lr`.
 
-    `step` multiplies by `gamma` every `step_epochs`; `cosine` falls to 0 at the end; `one-cycle` rises linearly from
-    lr / 25 to lr over the first 30 % of the run and falls to lr / 10,000 along a cosine (Smith 2018, as in torch).
+    `step` multiplies by `gamma` every `step_epochs`; `cosine` falls to 0 at the end; `one-cycle` rises along a
+    cosine from lr / 25 to lr over the first 30 % of the run and falls along another to lr / 250,000 (Smith, Topin
+    2018; torch's `OneCycleLR` with its defaults).
     `warmup_epochs` rises linearly from 0 before the others begin.
     """
 
@@ -168,7 +168,7 @@ class ScheduleConfig(Table):
             raise ConfigError(
                 "`schedule.step_epochs` and `schedule.gamma` go with the schedule `step`, both of them, but got "
                 f"name = {self.name}, step_epochs = {self.step_epochs}, gamma = {self.gamma}. "
-                "For example: { name = \"step\", step_epochs = 10, gamma = 0.1 }."
+                'For example: { name = "step", step_epochs = 10, gamma = 0.1 }.'
             )
         if self.name == "one-cycle" and self.warmup_epochs:
             raise ConfigError(
@@ -200,8 +200,11 @@ class AugmentConfig(Table):
 
 
 class TrainConfig(Table):
-    """How long and in which batches. `keep` names the epoch whose weights are tested; `patience` stops the run after
-    that many epochs without a better validation loss."""
+    """How long and in which batches.
+
+    `keep` names the epoch whose weights are tested; `patience` stops the run after that many epochs without a better
+    validation loss.
+    """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=1)
@@ -234,6 +237,15 @@ class Recipe(Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.schedule.warmup_epochs >= self.train.epochs:
+            raise ConfigError(
+                f"`schedule.warmup_epochs` must be below `train.epochs`, but got {self.schedule.warmup_epochs:g} of "
+                f"{self.train.epochs} epochs. Shorten the warm-up, or train longer."
+            )
+        return self
+
     @classmethod
     def parse(cls, tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
         """Return the recipe that nested tables describe; `where` begins the path that errors name."""
@@ -248,9 +260,9 @@ class Recipe(Table):
         tables = self.model_dump()
         table, _, key = name.partition(".")
         if table not in tables or not key:
+            offer = "" if table in tables else nearest(table, tables)
             raise ConfigError(
-                f"A factor must be written `table.key` with a table of {', '.join(tables)}, but got "
-                f"`{name}`.{nearest(table, tables)}"
+                f"A factor must be written `table.key` with a table of {', '.join(tables)}, but got `{name}`.{offer}"
             )
         if key not in tables[table]:
             if table == "model" and ":" in self.model.name:
@@ -294,8 +306,8 @@ def _validated(kind: type[T], given: Mapping[str, Any], where: str) -> T:
 
 def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
     """Turn pydantic's first error into what must hold, what was given and what to do."""
-    keys = [str(part) for part in error["loc"] if isinstance(part, int) or str(part).isidentifier()]
-    keys = [key for key in keys if key not in ("int", "float", "str", "bool", "none", "constrained")]
+    depth = 2 if kind is Recipe else 1  # Behind the key, pydantic names the member of a union that it tried.
+    keys = [str(part) for part in error["loc"][:depth]]
     path = ".".join([where, *keys])
     given = error.get("input")
     rule, context = error["type"], error.get("ctx", {})
@@ -304,6 +316,8 @@ def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
         return f"Unknown key `{path}`.{nearest(keys[-1], known)} Known keys: {', '.join(known)}."
     if rule == "missing":
         return f"`{path}` is missing. Add it."
+    if keys == ["data", "val"]:
+        return f"`{path}` must be {_VAL_FORMS}, but got {given!r}."
     bounds = {
         "greater_than_equal": ("at least", "ge"),
         "greater_than": ("above", "gt"),
@@ -327,3 +341,6 @@ def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
         annotation = here.model_fields[key].annotation if key in here.model_fields else None
         here = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else here
     return list(here.model_fields)
+
+
+_VAL_FORMS = 'a number of images of at least 1, a fraction between 0 and 1, "test" or "off"'

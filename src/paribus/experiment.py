@@ -85,7 +85,7 @@ class Experiment:
     """One control, its arms, the questions asked, seeds and margin.
 
     `arms` holds the control first. `published` is an interval of published test accuracies for the control, fractions,
-    or None. `source` is the file as read, from which `to_toml` writes the experiment back complete.
+    or None.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Experiment:
 
         Args:
             path: The file.
-            overrides: Settings such as ``"control.train.epochs=5"`` or ``"experiment.seeds=3"`` that replace the file's.
+            overrides: Settings that replace the file's, such as ``"control.train.epochs=5"``, ``"experiment.seeds=3"``.
 
         Raises:
             ConfigError: If the file is not there, not TOML, or not a valid experiment.
@@ -134,7 +134,8 @@ class Experiment:
 
     def to_toml(self) -> str:
         """Return the experiment as TOML, complete with every default; `parse` gives back an equal experiment."""
-        head: dict[str, Any] = {"name": self.name, "title": self.title, "seeds": list(self.seeds), "margin": self.margin}
+        head: dict[str, Any] = {"name": self.name, "title": self.title}
+        head |= {"seeds": list(self.seeds), "margin": self.margin}
         if self.published is not None:
             head["published"] = list(self.published)
         tables = {
@@ -150,7 +151,7 @@ class Experiment:
         if question.kind == "sweep":
             assert question.factor is not None
             values = [self.arms[arm].recipe.factor(question.factor) for arm in question.arms]
-            return table | {"factor": question.factor, "values": values}
+            return table | {"factor": question.factor, "values": ["off" if item is None else item for item in values]}
         factors = {arm: dict(self.arms[arm].factors) for arm in question.arms}
         together = [sorted(changed) for changed in factors.values() if len(changed) > 1]
         off = {
@@ -192,10 +193,12 @@ def _question(table: Mapping[str, Any], index: int, arms: dict[str, Arm], margin
     where = f"question.{identity}"
     kind = table.get("kind", "sweep" if "factor" in table else "compare")
     if kind not in ("compare", "sweep"):
-        raise ConfigError(f"`{where}.kind` must be compare or sweep, but got `{kind}`.{nearest(str(kind), ('compare', 'sweep'))}")
+        offer = nearest(str(kind), ("compare", "sweep"))
+        raise ConfigError(f"`{where}.kind` must be compare or sweep, but got `{kind}`.{offer}")
     metric = table.get("metric", "test_accuracy")
     if metric not in METRICS:
-        raise ConfigError(f"`{where}.metric` must be {' or '.join(METRICS)}, but got `{metric}`.{nearest(str(metric), METRICS)}")
+        offer = nearest(str(metric), METRICS)
+        raise ConfigError(f"`{where}.metric` must be {' or '.join(METRICS)}, but got `{metric}`.{offer}")
     own_margin = _margin(table["margin"], f"{where}.margin") if "margin" in table else margin
     if kind == "sweep":
         names = _sweep_arms(table, where, arms)
@@ -215,7 +218,7 @@ def _compare_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) ->
             'For example: arms.relu = { "model.activation" = "relu" }.'
         )
     together = table.get("together", [])
-    if not isinstance(together, list) or not all(isinstance(group, list) for group in together):
+    if not isinstance(together, list) or not all(_is_list_of_texts(group) for group in together):
         raise ConfigError(
             f"`{where}.together` must be a list of lists of factors, but got {together!r}. "
             'For example: [["train.batch_size", "train.epochs"]].'
@@ -241,10 +244,11 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
     here = control.factor(factor)
     names = []
     for value in values:
-        if value == here:
+        if value == ("off" if here is None else here):
             names.append(CONTROL)
             continue
-        name = f"{factor.partition('.')[2].replace('_', '-')}-{value:g}" if isinstance(value, int | float) else f"{value}"
+        key = factor.partition(".")[2].replace("_", "-")
+        name = f"{key}-{value:g}" if isinstance(value, int | float) else f"{value}"
         _add_arm(arms, name, {factor: value}, [], f"{where}.values")
         names.append(name)
     if len(set(names)) < len(names):
@@ -256,6 +260,11 @@ def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], togethe
     if name == CONTROL or not _NAME.fullmatch(name):
         raise ConfigError(
             f"The name of an arm must be letters, digits, `-`, `_`, `.` or `+` and not `{CONTROL}`, but got `{name}`."
+        )
+    if not factors:
+        raise ConfigError(
+            f"An arm must change a factor, but `{where}` changes none. "
+            'Name one, for example { "model.activation" = "relu" }.'
         )
     control = arms[CONTROL].recipe
     recipe = control.with_factors({key: None if value == "off" else value for key, value in factors.items()}, where)
@@ -314,6 +323,10 @@ def _flat(changes: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
     return flat
 
 
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
     for key in table:
         if key not in known:
@@ -339,23 +352,25 @@ def _margin(value: object, where: str) -> float:
 def _seeds(value: object) -> tuple[int, ...]:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return tuple(range(value))
-    is_list = isinstance(value, list) and value and all(type(item) is int and item >= 0 for item in value)
-    if not is_list or len(set(value)) < len(value):  # type: ignore[arg-type]
+    given = value if isinstance(value, list) else []
+    are_seeds = all(type(item) is int and item >= 0 for item in given)
+    if not given or not are_seeds or len(set(given)) < len(given):
         raise ConfigError(
             f"`experiment.seeds` must be a number of at least 1, or a list of different whole numbers, but got "
             f"{value!r}. Use 10 to start with."
         )
-    return tuple(value)  # type: ignore[arg-type]
+    return tuple(given)
 
 
 def _published(head: Mapping[str, Any]) -> tuple[float, float] | None:
     value = head.get("published")
     if value is None:
         return None
-    is_pair = isinstance(value, list) and len(value) == 2 and all(isinstance(item, int | float) for item in value)
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(item) in (int, float) for item in value)
     if not is_pair or not 0 <= value[0] < value[1] <= 1:
         raise ConfigError(
-            f"`experiment.published` must be two fractions, lowest and highest published test accuracy, but got {value!r}."
+            "`experiment.published` must be two fractions, the lowest and the highest published test accuracy, but got "
+            f"{value!r}."
         )
     return float(value[0]), float(value[1])
 

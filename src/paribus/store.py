@@ -17,6 +17,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -132,7 +133,7 @@ class Run:
 
     def predictions(self) -> Predictions:
         """Read the run's test predictions."""
-        with _reading(self.folder / "predictions.npz") as path, np.load(path, allow_pickle=False) as arrays:
+        with _reading_npz(self.folder / "predictions.npz") as arrays:
             return Predictions(arrays["logits"], arrays["labels"])
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
@@ -167,6 +168,11 @@ class RunWriter:
         epoch = int(arrays.pop("epoch"))
         for name in ("epochs.jsonl", "times.jsonl"):
             lines = _read_lines(self.folder / name)[:epoch]
+            if len(lines) < epoch:
+                raise StoreError(
+                    f"`{self.folder / name}` must hold the {epoch} epochs of the checkpoint, but holds {len(lines)}. "
+                    "Delete the run's folder and run the experiment again."
+                )
             _write(self.folder / name, "".join(_line(line) for line in lines).encode())
         return Checkpoint(epoch, arrays)
 
@@ -232,14 +238,14 @@ class Results:
         """
         _make_folder(self.folder)
         lock = filelock.FileLock(self.folder / ".lock", timeout=0)
-        try:
-            with _writing(self.folder):
+        with _writing(self.folder):
+            try:
                 lock.acquire()
-        except filelock.Timeout:
-            raise StoreError(
-                f"Only one process may write to a result folder, but another one is writing to `{self.folder}`. "
-                "Wait for it, or choose another folder with --out."
-            ) from None
+            except filelock.Timeout:  # An OSError too, hence inside.
+                raise StoreError(
+                    f"Only one process may write to a result folder, but another one is writing to `{self.folder}`. "
+                    "Wait for it, or choose another folder with --out."
+                ) from None
         try:
             yield
         finally:
@@ -295,7 +301,7 @@ class Results:
             os.replace(folder, target)
 
     def runs(self, arm: str) -> list[Run]:
-        """Return the arm's finished and diverged runs of the experiment's seeds and recipe, in the order of the seeds."""
+        """Return the arm's finished and diverged runs of the experiment's recipe, in the order of its seeds."""
         recipe = self.experiment.arms[arm].recipe.model_dump(mode="json")
         found = []
         for seed in self.experiment.seeds:
@@ -325,7 +331,7 @@ class Results:
 
     def test_set(self, fingerprint: str) -> TestSet:
         """Read the test images of a data set that runs of this experiment used."""
-        with _reading(self.folder / "data" / f"{fingerprint}.npz") as path, np.load(path, allow_pickle=False) as arrays:
+        with _reading_npz(self.folder / "data" / f"{fingerprint}.npz") as arrays:
             names = tuple(str(name) for name in arrays["class_names"])
             return TestSet(arrays["images"], arrays["labels"], names, str(arrays["source"]))
 
@@ -334,10 +340,21 @@ class Results:
         _write(self.folder / name, text.encode())
         return self.folder / name
 
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Write a file of the result, such as `figures/relu-seeds.svg`, atomically; return its path."""
+        path = self.folder / name
+        _make_folder(path.parent)
+        _write(path, content)
+        return path
+
     def write_json(self, name: str, value: Any) -> Path:
         """Write a JSON file of the result, such as `verdicts.json`, atomically; return its path."""
         _write_json(self.folder / name, value)
         return self.folder / name
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file of the result."""
+        return _read_json(self.folder / name)
 
 
 def _typed(kind: type[T], content: Mapping[str, Any], path: Path) -> T:
@@ -418,8 +435,14 @@ def _reading(path: Path) -> Iterator[Path]:
         yield path
     except FileNotFoundError:
         raise StoreError(f"`{path}` must exist, but it does not. Run `paribus run` again to make it.") from None
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
         raise StoreError(
             f"`{path}` is damaged and cannot be read: {error}. Delete its folder and run the experiment again."
         ) from error
 
+
+@contextmanager
+def _reading_npz(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    # From memory, because numpy leaves a file open that turns out not to be an archive.
+    with _reading(path), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        yield arrays

@@ -59,9 +59,7 @@ class Dataset:
 def _require_whole(name: str, split: Split, num_classes: int) -> None:
     images, labels = split.images, split.labels
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise DataError(
-            f"The images of {name} must be uint8 (N, 1 or 3, H, W), but got {images.dtype} {images.shape}."
-        )
+        raise DataError(f"The images of {name} must be uint8 (N, 1 or 3, H, W), but got {images.dtype} {images.shape}.")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         raise DataError(
             f"The labels of {name} must be int64 with one label per image, but got {labels.dtype} {labels.shape} for "

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from paribus.config import Recipe
 from paribus.data.dataset import Dataset
 from paribus.experiment import RunSpec
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult
@@ -32,25 +31,14 @@ class RunEnd:
     weights: Arrays
 
 
+Event = EpochEnd | RunEnd
+
+
 class Engine(ABC):
-    """Trains packs of runs. `version` changes whenever the same spec would give other bits."""
-
-    name: str
-    version: int
-
-    @property
-    def identity(self) -> str:
-        """Name and numerics version, as `RunSpec.engine` holds them."""
-        return f"{self.name}-{self.version}"
+    """Trains packs of runs. Which recipes an engine serves is told by `paribus.engines.ENGINES`, without torch."""
 
     @abstractmethod
-    def refuses(self, recipe: Recipe) -> str | None:
-        """Return why this engine cannot serve the recipe, or None if it can."""
-
-    @abstractmethod
-    def fit(
-        self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]
-    ) -> Iterator[EpochEnd | RunEnd]:
+    def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
         """Train every run of the pack.
 
         Args:

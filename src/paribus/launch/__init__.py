@@ -1,0 +1,1 @@
+"""Placing runs on workers, and conducting an experiment from file to report."""

@@ -1,0 +1,50 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Needs Python 3.11 to 3.13 and make.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+
+# Real data and weights beside the checkout are used where they exist; without them those tests skip and say so.
+ifneq ($(wildcard ../shared/data),)
+PARIBUS_DATA ?= $(abspath ../shared/data)
+export PARIBUS_DATA
+endif
+ifneq ($(wildcard ../shared/weights),)
+PARIBUS_WEIGHTS ?= $(abspath ../shared/weights)
+export PARIBUS_WEIGHTS
+endif
+PARIBUS_CACHE ?= $(abspath .cache)
+export PARIBUS_CACHE
+
+.PHONY: help demo test lint types pytest snapshots clean
+
+help:
+	@echo "make demo    install into .venv, run the experiment lenet-digits, print where the report is"
+	@echo "make test    install into .venv, check style and types, run every test"
+
+demo: .venv/installed
+	$(BIN)/paribus run lenet-digits
+
+test: lint types pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/installed
+	$(BIN)/mypy
+
+pytest: .venv/installed
+	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+snapshots: .venv/installed
+	$(BIN)/python tests/test_surface.py > tests/snapshots/cli.txt
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11 to 3.13 is needed, but $(PYTHON) is another. Say which: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

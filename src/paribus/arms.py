@@ -1,0 +1,168 @@
+"""The stored runs of each arm as arrays, their summary, and the best value of a sweep on val."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paribus.errors import StoreError
+from paribus.experiment import CONTROL, Experiment, Metric, Question
+from paribus.metrics import cross_entropy, wilson
+from paribus.stats import Interval, t_interval
+from paribus.store import EpochRecord, Results, Run
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ArmRuns:
+    """The finished and diverged runs of one arm, in the order of the seeds.
+
+    `correct` (0 or 1) and `loss` (nats, infinite where a logit is not finite) are (n, m) for n runs on m test examples;
+    `labels` is (m,). Without runs they are empty.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    correct: Floats
+    loss: Floats
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that have a run."""
+        return tuple(run.result.seed for run in self.runs)
+
+    @property
+    def diverged(self) -> int:
+        """How many runs diverged."""
+        return sum(run.result.status == "diverged" for run in self.runs)
+
+    def scores(self, metric: Metric, seeds: Sequence[int]) -> Floats:
+        """Return a metric (len(seeds), m) of these seeds, per test example."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return (self.correct if metric == "test_accuracy" else self.loss)[rows]
+
+
+def load(results: Results) -> dict[str, ArmRuns]:
+    """Read the runs and predictions of every arm, the control first.
+
+    Raises:
+        StoreError: If runs of one arm were tested on different examples.
+    """
+    return {name: _load_arm(results, name) for name in results.experiment.arms}
+
+
+def _load_arm(results: Results, name: str) -> ArmRuns:
+    runs = tuple(results.runs(name))
+    predictions = [run.predictions() for run in runs]
+    if not predictions:
+        return ArmRuns(name, (), np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64))
+    labels = predictions[0].labels
+    for run, each in zip(runs, predictions, strict=True):
+        if not np.array_equal(each.labels, labels):
+            raise StoreError(
+                f"All runs of an arm must be tested on the same examples, but `{run.folder}` was tested on others than "
+                f"`{runs[0].folder}`. Delete the runs made with the old data and run the experiment again."
+            )
+    correct = np.stack([each.correct for each in predictions]).astype(np.float64)
+    loss = np.stack([cross_entropy(each.logits, each.labels) for each in predictions])
+    return ArmRuns(name, runs, correct, loss, labels)
+
+
+def summary(arm: ArmRuns) -> dict[str, Any]:
+    """Return the arm's row of `verdicts.json`; figures that there is nothing to compute from are None."""
+    seconds = [run.result.seconds for run in arm.runs]
+    return {
+        "runs": len(arm.runs),
+        "diverged": arm.diverged,
+        "test_accuracy": _figure(arm, "test_accuracy"),
+        "test_loss": _figure(arm, "test_loss"),
+        "seconds_per_run": float(np.mean(seconds)) if seconds else None,
+    }
+
+
+def _figure(arm: ArmRuns, metric: Metric) -> dict[str, Any]:
+    """Mean, sd and interval over seeds; one run, or runs that are all alike, get an interval over test examples.
+
+    A mean over an infinite loss is not a number that can be stored, so it is None.
+    """
+    values = [getattr(run.result, metric) for run in arm.runs]
+    if not values or None in values:
+        return {"mean": None, "sd": None, "ci95": None, "ci95_kind": None}
+    ci95, kind = t_interval(values), "t over seeds"
+    if ci95 is None:
+        ci95, kind = _over_examples(arm, metric)
+    return {
+        "mean": float(np.mean(values)),
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "ci95": list(ci95) if ci95 else None,
+        "ci95_kind": kind if ci95 else None,
+    }
+
+
+def _over_examples(arm: ArmRuns, metric: Metric) -> tuple[Interval | None, str]:
+    if metric == "test_accuracy":
+        return wilson(int(arm.correct[0].sum()), arm.correct.shape[1]), "wilson"
+    return t_interval(arm.loss.mean(axis=0)), "t over examples"
+
+
+def kept_epoch(run: Run) -> EpochRecord | None:
+    """Return the record of the epoch whose weights were tested, None where a run ended before its first epoch did."""
+    return next((record for record in run.epochs if record.epoch == run.result.epoch_kept), None)
+
+
+def val_accuracy(arm: ArmRuns) -> float | None:
+    """Return the arm's mean val accuracy at the kept epochs, None without runs or without val; see `_val_figures`."""
+    figures = _val_figures(arm)
+    return float(np.mean([accuracy for accuracy, _ in figures])) if figures else None
+
+
+def _val_figures(arm: ArmRuns) -> list[tuple[float, float]]:
+    """Val accuracy and loss of each run; a diverged run without them counts as 0 and infinite, never as absent."""
+    figures = []
+    for run in arm.runs:
+        record = kept_epoch(run)
+        accuracy = record.val_accuracy if record else None
+        loss = record.val_loss if record else None
+        if accuracy is None and run.result.status != "diverged":
+            return []
+        figures.append((accuracy or 0.0, math.inf if loss is None else loss))
+    return figures
+
+
+def best_on_val(question: Question, arms: Mapping[str, ArmRuns]) -> str | None:
+    """Return the arm of a sweep that is best on val, None where no arm has val figures.
+
+    The highest mean val accuracy wins, ties go to the lowest mean val loss, then to the first value; where the
+    question is about the test loss, val loss comes before val accuracy.
+    """
+    ranked = []
+    for place, name in enumerate(question.arms):
+        figures = _val_figures(arms[name])
+        if figures:
+            accuracy, loss = (float(mean) for mean in np.mean(figures, axis=0))
+            keys = (-accuracy, loss) if question.metric == "test_accuracy" else (loss, -accuracy)
+            ranked.append((*keys, place))
+    return question.arms[min(ranked)[-1]] if ranked else None
+
+
+def sweep(question: Question, experiment: Experiment, arms: Mapping[str, ArmRuns]) -> dict[str, Any]:
+    """Return a sweep's entry of `verdicts.json`: one row per value, which is best on val, and why none is compared."""
+    assert question.factor is not None
+    best = best_on_val(question, arms)
+    reason = None
+    if best is None:
+        reason = "No value has a run with a validation figure, so none can be called the best."
+    elif best == CONTROL:
+        reason = "The control's own value is the best on val, so there is nothing to compare it with."
+    rows = []
+    for name in question.arms:
+        row = {"value": experiment.arms[name].recipe.factor(question.factor), "arm": name}
+        rows.append(row | summary(arms[name]) | {"val_accuracy": val_accuracy(arms[name])})
+    return {"factor": question.factor, "values": rows, "best": best, "chosen_on": "val", "reason": reason}

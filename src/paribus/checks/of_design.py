@@ -1,0 +1,137 @@
+"""The rules that need no run: they read the experiment alone."""
+
+from __future__ import annotations
+
+import math
+
+from paribus.checks.places import WHOLE, Places, of_question
+from paribus.experiment import Arm, Experiment, Question
+from paribus.stats import LEVEL
+from paribus.wording import count, named
+
+
+def comparisons_planned(experiment: Experiment) -> int:
+    """Return how many comparisons Holm corrects for: an arm in two questions counts once, a sweep counts once."""
+    pairs = {
+        (arm, question.metric)
+        for question in experiment.questions
+        if question.kind == "compare"
+        for arm in question.arms
+    }
+    return len(pairs) + sum(question.kind == "sweep" for question in experiment.questions)
+
+
+def too_few_seeds(experiment: Experiment) -> Places:
+    """P001: the smallest possible exact p, 2 / 2^n, cannot meet what Holm asks for."""
+    comparisons, seeds = comparisons_planned(experiment), len(experiment.seeds)
+    if not comparisons:
+        return None
+    least = math.ceil(math.log2(2 * comparisons / LEVEL))
+    if seeds >= least:
+        return []
+    rests = "One seed gives no verdict at all" if seeds == 1 else "Verdicts rest on the crossed analysis alone"
+    return [
+        (
+            WHOLE,
+            f"With {count(seeds, 'seed')} the exact test over seeds cannot give a p below {2 / 2**seeds:.3g}, but Holm "
+            f"over {count(comparisons, 'comparison')} asks for {LEVEL / comparisons:.3g}. {rests}; {least} seeds "
+            "are the least at which both tests can agree.",
+        )
+    ]
+
+
+def validated_on_test(experiment: Experiment) -> Places:
+    """P002: some arm validates on the test images."""
+    places = [name for name, arm in experiment.arms.items() if arm.recipe.data.val == "test"]
+    message = "Validation looks at the test images, so val figures say nothing beyond the test figures."
+    if len(places) == len(experiment.arms):
+        return [(WHOLE, message)]
+    return [(name, message) for name in places]
+
+
+def chosen_on_test(experiment: Experiment) -> Places:
+    """P003: a sweep chooses its best value on the test images."""
+    sweeps = [question for question in experiment.questions if question.kind == "sweep"]
+    if not sweeps:
+        return None
+    message = 'The best value is chosen on the test images, because `data.val = "test"`: its accuracy is too good.'
+    return [
+        (of_question(question), message)
+        for question in sweeps
+        if any(experiment.arms[name].recipe.data.val == "test" for name in question.arms)
+    ]
+
+
+_RATE_BOUND = ("optim.name", "optim.momentum", "optim.nesterov", "train.batch_size")
+
+
+def shared_rate(experiment: Experiment) -> Places:
+    """P004: optimiser, momentum or batch size changes and no arm of the question retunes the rate along with it."""
+    concerned = [
+        (question, arm, changed)
+        for question in experiment.questions
+        for arm in _arms_of(experiment, question)
+        if (changed := {key: value for key, value in arm.factors.items() if key in _RATE_BOUND})
+    ]
+    if not concerned:
+        return None
+    places = {}
+    for question, arm, changed in concerned:
+        retuned = any(
+            "optim.lr" in other.factors and changed.items() <= dict(other.factors).items()
+            for other in _arms_of(experiment, question)
+        )
+        if not retuned:
+            places[arm.name] = (
+                f"{named(list(changed))} changes while `optim.lr` stays at {arm.recipe.optim.lr:g}, and no arm of "
+                f"`{question.id}` gives it a rate of its own. The result holds at this rate only."
+            )
+    return list(places.items())
+
+
+def updates_not_held(experiment: Experiment) -> Places:
+    """P005: the batch size changes at equal epochs and no arm of the question holds the updates equal."""
+    concerned = [
+        (question, arm)
+        for question in experiment.questions
+        for arm in _arms_of(experiment, question)
+        if "train.batch_size" in arm.factors and "train.epochs" not in arm.factors
+    ]
+    if not concerned:
+        return None
+    places = {}
+    for question, arm in concerned:
+        control, own = experiment.control.train, arm.recipe.train
+        factor = own.batch_size / control.batch_size
+        held = any(
+            other.recipe.train.batch_size == own.batch_size
+            and math.isclose(other.recipe.train.epochs, control.epochs * factor, rel_tol=0.05)
+            for other in _arms_of(experiment, question)
+        )
+        if not held:
+            places[arm.name] = (
+                f"At {count(own.epochs, 'epoch')} a batch of {own.batch_size} makes {1 / factor:.2g} times the updates "
+                f"of the control's {control.batch_size}, and no arm of `{question.id}` holds the updates equal, which "
+                f"would take {count(round(control.epochs * factor), 'epoch')}."
+            )
+    return list(places.items())
+
+
+_CHARACTERS = ("mnist", "dhcd", "digits")
+
+
+def flipped_characters(experiment: Experiment) -> Places:
+    """P006: an arm flips images of characters."""
+    arms = [(name, arm.recipe) for name, arm in experiment.arms.items() if arm.recipe.data.name in _CHARACTERS]
+    if not arms:
+        return None
+    message = "Flipping changes which character an image of `{}` shows, or makes one that nobody writes."
+    return [
+        (name, message.format(recipe.data.name))
+        for name, recipe in arms
+        if recipe.augment.hflip or recipe.augment.vflip
+    ]
+
+
+def _arms_of(experiment: Experiment, question: Question) -> list[Arm]:
+    return [experiment.arms[name] for name in question.arms]

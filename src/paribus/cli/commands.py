@@ -1,0 +1,156 @@
+"""The commands. Each one imports what it needs when it runs, so that help is printed at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from paribus import __version__
+
+if TYPE_CHECKING:
+    from paribus.experiment import Experiment
+
+ERROR_FIRED = 2
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A shipped name or a TOML path.")]
+ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="The folder that `paribus run` wrote.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, such as control.train.epochs=5; repeatable."),
+]
+OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Result folder.  [results/NAME]")]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="Where data lies, before PARIBUS_DATA and the cache.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help="Runs trained at once.  [as many as cores]")
+]
+EngineOption = Annotated[str, typer.Option("--engine", metavar="auto|torch", help="What trains.")]
+Subject = Literal["experiments", "data", "models", "checks"]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"paribus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def paribus(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Run controlled experiments in training image classifiers. Change one thing, know what it did."""
+
+
+@app.command()
+def run(
+    experiment: ExperimentArgument,
+    settings: SetOption = None,
+    out: OutOption = None,
+    data_dir: DataDirOption = None,
+    workers: WorkersOption = None,
+    engine: EngineOption = "auto",
+) -> None:
+    """Train what is missing, print the verdicts, write the report.
+
+    An interrupted run goes on when the same command is given again.
+    """
+    from paribus.cli import tables
+    from paribus.launch import conduct
+
+    options = conduct.RunOptions(out=out, data_dir=data_dir, workers=workers, engine=engine)
+    results = conduct.run(_load(experiment, settings), options)
+    tables.show_verdicts(results.read_json("verdicts.json"), results.folder)
+
+
+@app.command()
+def plan(
+    experiment: ExperimentArgument,
+    settings: SetOption = None,
+    out: OutOption = None,
+    data_dir: DataDirOption = None,
+    workers: WorkersOption = None,
+    engine: EngineOption = "auto",
+) -> None:
+    """Tell what a run would train and how long it would take.
+
+    Prints the checks that fire already, too.
+    """
+    from paribus.cli import tables
+    from paribus.launch import conduct
+
+    options = conduct.RunOptions(out=out, data_dir=data_dir, workers=workers, engine=engine)
+    tables.show_plan(conduct.plan(_load(experiment, settings), options))
+
+
+@app.command()
+def check(
+    target: Annotated[str, typer.Argument(metavar="EXPERIMENT|RESULTS", help="An experiment or a result folder.")],
+    settings: SetOption = None,
+) -> None:
+    """Print the checks that fire.
+
+    The exit status is 2 if one of level error does.
+    """
+    from paribus import checks, experiments
+    from paribus.cli import tables
+    from paribus.errors import ConfigError
+    from paribus.store import Results
+
+    if Path(target).is_dir() and target not in experiments.names():
+        if settings:
+            raise ConfigError("--set goes with an experiment, but got a result folder, whose settings are fixed.")
+        results = Results.open(target)
+        findings = [*checks.design(results.experiment), *checks.outcome(results)]
+    else:
+        findings = checks.design(_load(target, settings))
+    tables.show_findings(findings)
+    if any(finding.outcome == "fired" and finding.level == "error" for finding in findings):
+        raise typer.Exit(ERROR_FIRED)
+
+
+@app.command()
+def report(results: ResultsArgument) -> None:
+    """Write the verdicts and the report anew, without training."""
+    from paribus.cli import tables
+    from paribus.launch import conduct
+    from paribus.store import Results
+
+    opened = Results.open(results)
+    tables.show_verdicts(conduct.rebuild(opened), opened.folder)
+
+
+@app.command(name="list")
+def list_(subject: Annotated[Subject, typer.Argument(help="What to list.", show_choices=True)]) -> None:
+    """List the experiments, data sets, models or checks there are."""
+    from paribus.cli import tables
+
+    tables.show_list(subject)
+
+
+@app.command()
+def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="A check's code, such as P004.")]) -> None:
+    """Explain a check: why it matters and what to do."""
+    from paribus.cli import tables
+
+    tables.show_check(code)
+
+
+def _load(name: str, settings: list[str] | None) -> Experiment:
+    from paribus import experiments
+    from paribus.experiment import Experiment
+
+    return Experiment.load(experiments.find(name), settings or ())

@@ -1,0 +1,201 @@
+"""What the commands print: tables of at most 100 columns, and plain text where the output is not a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from paribus.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from paribus.checks import Finding
+    from paribus.launch.conduct import Plan
+
+WIDTH = 100
+
+
+def show_verdicts(verdicts: Mapping[str, Any], folder: Path) -> None:
+    """Print the control, one line per comparison, the fired checks and where the report is.
+
+    Args:
+        verdicts: The content of `verdicts.json`, format 1.
+        folder: The result folder.
+    """
+    console = _console()
+    control = verdicts["arms"]["control"]
+    console.print(f"{verdicts['experiment']}: the control reaches {_accuracy(control)}")
+    rows = [
+        (question["id"], *_comparison(comparison))
+        for question in verdicts["questions"]
+        for comparison in question["comparisons"]
+    ]
+    console.print()
+    console.print(_table(("question", "arm", "difference", "95 % interval", "verdict"), rows, right=(2, 3)))
+    fired = [check for check in verdicts["checks"] if check["outcome"] == "fired"]
+    if fired:
+        console.print()
+        console.print(_table(("check", "where", "message"), [(c["code"], c["where"], c["message"]) for c in fired]))
+    console.print()
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def verdict_text(comparison: Mapping[str, Any]) -> str:
+    """Return a comparison's verdict, with what would settle it where it is open and that is known."""
+    seeds, images = comparison["seeds_needed"], comparison.get("test_images_needed")
+    if seeds is not None:
+        return f"{comparison['verdict']} ({seeds:,} seeds would decide)"
+    if images is not None:
+        return f"{comparison['verdict']} ({images:,} test images would decide)"
+    return str(comparison["verdict"])
+
+
+def show_plan(plan: Plan) -> None:
+    """Print the runs of each arm, the expected time and the checks that fire already."""
+    console = _console()
+    rows = [
+        (arm.name, arm.engine, f"{arm.missing} of {arm.runs}", str(arm.epochs), _duration(arm.seconds_per_run))
+        for arm in plan.arms
+    ]
+    console.print(_table(("arm", "engine", "runs to do", "epochs", "time per run"), rows, right=(2, 3, 4)))
+    missing = sum(arm.missing for arm in plan.arms)
+    workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
+    expected = "at an unknown pace" if plan.seconds is None else f"in about {_duration(plan.seconds)}"
+    done = "Every run is done." if missing == 0 else f"{missing} runs to do on {workers}, {expected}."
+    console.print()
+    console.print(done)
+    console.print()
+    show_findings(plan.findings)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print the findings that fired, one per line, or that none did."""
+    console = _console()
+    rows = [(each.code, each.level, each.where, each.message) for each in findings if each.outcome == "fired"]
+    if not rows:
+        console.print("No check fires.")
+        return
+    console.print(_table(("check", "level", "where", "message"), rows))
+
+
+def show_list(subject: str) -> None:
+    """Print what there is of one kind: `experiments`, `data`, `models` or `checks`."""
+    headings, rows = _LISTS[subject]()
+    _console().print(_table(headings, rows))
+
+
+def show_check(code: str) -> None:
+    """Print a check's page.
+
+    Raises:
+        ConfigError: If there is no such check.
+    """
+    from paribus.checks import CHECKS
+
+    if code.upper() not in CHECKS:
+        raise ConfigError(
+            f"A check must be one of {', '.join(CHECKS)}, but got `{code}`.{nearest(code.upper(), CHECKS)}"
+        )
+    check = CHECKS[code.upper()]
+    console = _console()
+    console.print(f"{code.upper()}, {check.level}: {check.title}")
+    console.print()
+    console.print(f"Why it matters: {check.why}")
+    console.print()
+    console.print(f"What to do: {check.advice}")
+
+
+Listing = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
+
+
+def _experiments() -> Listing:
+    from paribus import experiments
+    from paribus.experiment import Experiment
+
+    shipped = [Experiment.load(experiments.find(name)) for name in experiments.names()]
+    rows = [(each.name, str(len(each.arms)), str(len(each.seeds)), each.title) for each in shipped]
+    return ("experiment", "arms", "seeds", "title"), rows
+
+
+def _data() -> Listing:
+    from paribus.data import SOURCES
+
+    rows = []
+    for name, source in SOURCES.items():
+        images = f"{sum(source.train_counts):,} + {sum(source.test_counts):,}"
+        rows.append((name, str(len(source.classes)), images, source.licence, source.title))
+    return ("data set", "classes", "train + test", "licence", "title"), rows
+
+
+def _models() -> Listing:
+    from paribus.config import ModelConfig
+    from paribus.models import MODELS
+
+    rows = []
+    for name, model in MODELS.items():
+        fields = ModelConfig.options_by_name[name].model_fields
+        options = ", ".join(f"{key} = {field.default}" for key, field in fields.items())
+        rows.append((name, options, model.title))
+    return ("model", "options and defaults", "title"), [*rows, ("file.py:Class", "as its constructor", "your own")]
+
+
+def _checks() -> Listing:
+    from paribus.checks import CHECKS
+
+    return ("check", "level", "title"), [(code, check.level, check.title) for code, check in CHECKS.items()]
+
+
+def _comparison(comparison: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    unit, digits = (100.0, 2) if comparison["metric"] == "test_accuracy" else (1.0, 4)
+    suffix = " pp" if comparison["metric"] == "test_accuracy" else " loss"
+    difference = comparison["difference"]
+    interval = comparison["ci95"]
+    return (
+        comparison["arm"],
+        "-" if difference is None else f"{unit * difference:+.{digits}f}{suffix}",
+        "-" if interval is None else f"{unit * interval[0]:+.{digits}f} to {unit * interval[1]:+.{digits}f}",
+        verdict_text(comparison),
+    )
+
+
+def _accuracy(arm: Mapping[str, Any]) -> str:
+    accuracy = arm["test_accuracy"]
+    runs = "1 run" if arm["runs"] == 1 else f"{arm['runs']} runs"
+    if accuracy["mean"] is None:
+        return f"no test accuracy ({runs})"
+    interval = accuracy["ci95"]
+    within = "" if interval is None else f", 95 % interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f} %"
+    return f"{100 * accuracy['mean']:.2f} % test accuracy (mean of {runs}{within})"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    return console
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, heading in enumerate(headings):
+        is_number = index in right
+        table.add_column(
+            heading, justify="right" if is_number else "left", no_wrap=is_number or index == 0, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+_LISTS = {"experiments": _experiments, "data": _data, "models": _models, "checks": _checks}

@@ -1,0 +1,116 @@
+"""From image files to uint8 pixels: decoding, resizing and padding."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from paribus.errors import DataError
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_SIXTEEN_BITS = 65535
+# What Pillow's decoders raise on damaged files; the list grew with the formats.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    NotImplementedError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+class UnreadableImageError(DataError):
+    """One image cannot be decoded; the text is the reason. Readers collect these into one DataError."""
+
+
+def decode(content: bytes, size: int | None = None) -> npt.NDArray[np.uint8]:
+    """Decode one image file, turned upright as its EXIF orientation says.
+
+    Transparent pixels are laid over white; 16-bit grey keeps its upper eight bits.
+
+    Args:
+        content: The bytes of the file.
+        size: Resize to size x size pixels, bilinear with antialiasing; None keeps the image's own size.
+
+    Returns:
+        (H, W) if the image is grey, else (H, W, 3), RGB.
+
+    Raises:
+        UnreadableImageError: With the reason.
+    """
+    if not content:
+        raise UnreadableImageError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as opened:
+                opened.load()
+                image = _in_eight_bits(ImageOps.exif_transpose(opened))
+    except UnidentifiedImageError:
+        raise UnreadableImageError("not an image of a known format") from None
+    except _DAMAGE as error:
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def resized(images: npt.NDArray[np.uint8], size: int | None) -> npt.NDArray[np.uint8]:
+    """Resize images (N, C, H, W) to size x size pixels, bilinear with antialiasing; None returns them as they are."""
+    if size is None or images.shape[2:] == (size, size):
+        return images
+    result = np.empty((*images.shape[:2], size, size), dtype=np.uint8)
+    for source, target in zip(images.reshape(-1, *images.shape[2:]), result.reshape(-1, size, size), strict=True):
+        target[:] = np.asarray(Image.fromarray(source).resize((size, size), Image.Resampling.BILINEAR))
+    return result
+
+
+def padded(images: npt.NDArray[np.uint8], pad: int) -> npt.NDArray[np.uint8]:
+    """Add a border of `pad` zeros on every side of images (N, C, H, W)."""
+    return np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad))) if pad else images
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Return the image in mode L or RGB."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith("I"):
+        return _from_sixteen_bits(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, whose range is not known")
+    if image.mode == "P":
+        return _from_palette(image)
+    if image.has_transparency_data:
+        over_white = Image.new("RGBA", image.size, "white")
+        over_white.alpha_composite(image.convert("RGBA"))
+        return over_white.convert("L" if image.mode in _GREY_MODES else "RGB")
+    return image.convert("L" if image.mode in _GREY_MODES else "RGB")
+
+
+def _from_sixteen_bits(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion to L clips at 255 instead of scaling.
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > _SIXTEEN_BITS:
+        raise ValueError(f"its grey values span {values.min()} to {values.max()}, more than 16 bits")
+    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+
+
+def _from_palette(image: Image.Image) -> Image.Image:
+    colour = _in_eight_bits(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    channels = np.asarray(colour)
+    is_grey = (channels == channels[..., :1]).all()
+    return colour.getchannel(0) if is_grey else colour

@@ -1,0 +1,163 @@
+"""Decode a data set once into the cache, where every worker maps the same pages into its memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paribus.config import DataConfig
+from paribus.data.dataset import Dataset, Split
+from paribus.data.pixels import padded
+from paribus.data.reader import SPLITS
+from paribus.data.sources import SOURCES, cache_folder, locate, require_published
+from paribus.errors import DataError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A decoded data set in the cache: the folder that `load_prepared` opens, the fingerprint, and the name."""
+
+    folder: Path
+    fingerprint: str
+    name: str
+
+
+def prepare(config: DataConfig, data_dir: Path | None = None) -> Prepared:
+    """Find a data set and decode it into the cache, unless its contents are there already.
+
+    Two processes may do this at once: each writes a folder of its own, and the first to finish puts it in place.
+
+    Args:
+        config: `name`, `size` and `pad` are used.
+        data_dir: The folder that is searched first for known data sets.
+
+    Raises:
+        DataError: If the data set is missing or damaged, or the cache cannot be written.
+    """
+    reader = locate(config.name, data_dir)
+    text = f"{reader.fingerprint()}/{config.size}/{config.pad}"
+    fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    folder = cache_folder() / "prepared" / fingerprint
+    if not (folder / _META).is_file():
+        dataset = reader.read(config.size)
+        if config.name in SOURCES:
+            require_published(config.name, dataset)
+        _write(folder, _finished(dataset, config.pad, fingerprint))
+    return Prepared(folder, fingerprint, reader.name)
+
+
+def _finished(dataset: Dataset, pad: int, fingerprint: str) -> Dataset:
+    def framed(split: Split) -> Split:
+        return Split(padded(split.images, pad), split.labels)
+
+    val = None if dataset.val is None else framed(dataset.val)
+    return dataclasses.replace(
+        dataset, fingerprint=fingerprint, train=framed(dataset.train), val=val, test=framed(dataset.test)
+    )
+
+
+def load_prepared(folder: Path) -> Dataset:
+    """Open a prepared data set without reading or copying its images.
+
+    The arrays are memory-mapped: processes share their pages, and what one writes into them stays its own.
+
+    Raises:
+        DataError: If the folder is missing or damaged.
+    """
+    try:
+        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+        splits = {
+            name: Split(_mapped(folder, name, "images"), _mapped(folder, name, "labels")) for name in meta["splits"]
+        }
+        return Dataset(
+            meta["name"],
+            meta["fingerprint"],
+            tuple(meta["class_names"]),
+            splits["train"],
+            splits.get("val"),
+            splits["test"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"`{folder}` must hold a whole prepared data set, but does not: {error}. Delete this folder and run again: "
+            "the data set is then prepared anew."
+        ) from error
+
+
+def _mapped(folder: Path, split: str, part: str) -> npt.NDArray[Any]:
+    # A plain array over the mapping, so that what is computed from it is no memmap.
+    return np.asarray(np.load(folder / f"{split}-{part}.npy", mmap_mode="c", allow_pickle=False))
+
+
+def _write(folder: Path, dataset: Dataset) -> None:
+    with _writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        with _writing(folder):
+            _fill(temporary, dataset)
+            _put_in_place(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, dataset: Dataset) -> None:
+    parts = {name: split for name in SPLITS if (split := getattr(dataset, name)) is not None}
+    for name, split in parts.items():
+        for part, array in (("images", split.images), ("labels", split.labels)):
+            with (folder / f"{name}-{part}.npy").open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+                _flush(file)
+    meta = {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "class_names": dataset.class_names,
+        "splits": list(parts),
+    }
+    with (folder / _META).open("w", encoding="utf-8") as text:
+        json.dump(meta, text, indent=1)
+        _flush(text)
+
+
+def _flush(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    # mkdtemp lets only its owner in, but a cache may be shared.
+    temporary.chmod(0o755)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / _META).is_file():  # else another process was faster
+            raise
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if is_full else error.strerror or str(error)
+        raise DataError(
+            f"The cache must be writable, but preparing `{folder}` failed: {reason}. Name another folder with the "
+            "environment variable PARIBUS_CACHE, or make room."
+        ) from error
+
+
+_META = "meta.json"

@@ -1,0 +1,116 @@
+"""What every reader of one file form can do: say what decides its contents, and decode them."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from paribus.data.dataset import Dataset, Split
+from paribus.data.pixels import resized
+from paribus.errors import DataError
+
+SPLITS = ("train", "val", "test")
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Reader(ABC):
+    """One data set on disk. `classes` are its names in order, or None where the files decide them.
+
+    `version` changes whenever the same files would give other images, labels or class names.
+    """
+
+    version: ClassVar[int] = 1
+
+    name: str
+    path: Path
+    classes: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def contents(self) -> Iterator[tuple[str, str]]:
+        """Yield the name of each file inside the data set and the digest of its bytes, in a fixed order."""
+
+    @abstractmethod
+    def read(self, size: int | None = None) -> Dataset:
+        """Decode every image.
+
+        Args:
+            size: Resize to size x size pixels; None keeps the images as they are.
+
+        Raises:
+            DataError: If a file is missing or damaged, or its labels make no classes.
+        """
+
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest of the contents and of the way in which they are read; no place enters it."""
+        parts = [type(self).__name__, str(self.version), *(self.classes or ())]
+        parts += [text for pair in self.contents() for text in pair]
+        return bytes_digest("".join(f"{len(part)}:{part}" for part in parts).encode())
+
+    def _dataset(self, splits: Mapping[str, Split], size: int | None, classes: tuple[str, ...] | None) -> Dataset:
+        classes = _classes_of({name: split.labels for name, split in splits.items()}, self.path, classes)
+        shapes = {name: split.images.shape[1:] for name, split in splits.items()}
+        if len(set(shapes.values())) > 1:
+            raise DataError(
+                f"The images of all splits must have one shape (C, H, W), but in `{self.path}` got {shapes}."
+            )
+        whole = {name: Split(resized(split.images, size), split.labels) for name, split in splits.items()}
+        return Dataset(self.name, self.fingerprint(), classes, whole["train"], whole.get("val"), whole["test"])
+
+
+def bytes_digest(content: bytes) -> str:
+    """Return the digest of some bytes."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the digest of a file's bytes."""
+    with readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)).hexdigest()
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to read a file into a DataError that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"`{path}` must exist, but it does not. Put it there, or correct the path.") from None
+    except OSError as error:
+        raise DataError(
+            f"`{path}` cannot be read: {error.strerror or error}. Check the file and its permissions."
+        ) from error
+
+
+def _classes_of(
+    labels: Mapping[str, npt.NDArray[np.int64]], where: Path, given: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """Return the names of the classes, after checking that the labels are 0 to K - 1 and train has each of them."""
+    found = np.unique(labels["train"])
+    count = len(given) if given is not None else len(found)
+    if given is None and np.array_equal(found, np.arange(1, count + 1)):
+        raise DataError(
+            f"Labels must be whole numbers from 0, but the train labels of `{where}` run from 1 to {count}. "
+            "Subtract 1 from all of them, in every split."
+        )
+    for split, values in labels.items():
+        if len(values) and (values.min() < 0 or values.max() >= count):
+            raise DataError(
+                f"Labels must lie in 0 to {count - 1} for the {count} classes of `{where}`, but its {split} labels "
+                f"span {values.min()} to {values.max()}. Number the classes from 0 without gaps."
+            )
+    missing = np.setdiff1d(np.arange(count), found)
+    if len(missing):
+        raise DataError(
+            f"Every class must have train images, but those of `{where}` lack class {missing[0]}"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}. Add images, or number the classes anew."
+        )
+    return given if given is not None else tuple(str(label) for label in range(count))

@@ -1,0 +1,147 @@
+"""The local launcher: worker processes on this machine, one thread per run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from paribus.errors import ConfigError, StoreError
+from paribus.experiment import RunSpec
+from paribus.launch.launcher import EpochDone, Launcher, News, Pack, RunDone, RunFailed
+from paribus.launch.messages import encode_pack
+from paribus.store import Results
+
+THREADS_PER_RUN = 1
+
+# glibc gives big blocks back to the system after each use, so that every step would fault its pages in anew. These
+# settings keep them; they cost no more memory than the step's peak. Other C libraries ignore them.
+_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "16777216"}
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Inbox: TypeAlias = "queue.Queue[tuple[_Worker, dict[str, Any]]]"
+
+
+class LocalLauncher(Launcher):
+    """Runs `workers` processes; None means as many as there are cores to use."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ConfigError(f"`workers` must be at least 1, but got {workers}. Leave it out to use every core.")
+        self.workers = workers or available_cores()
+
+    def launch(self, packs: Sequence[Pack], results: Results) -> Iterator[News]:
+        """Train the packs; see `Launcher.launch`. Leaving the iterator ends the workers."""
+        waiting = deque(packs)
+        inbox: Inbox = queue.Queue()
+        workers = [_Worker(inbox) for _ in range(min(self.workers, len(packs)))]
+        try:
+            for worker in workers:
+                worker.give(waiting.popleft(), results)
+            while any(worker.pack for worker in workers):
+                worker, message = inbox.get()
+                yield from worker.news(message, results)
+                if message["kind"] == "gone":
+                    worker = _replace(worker, workers, inbox)
+                if worker.pack is None and waiting:
+                    worker.give(waiting.popleft(), results)
+        finally:
+            for worker in workers:
+                worker.end()
+
+
+def _replace(worker: _Worker, workers: list[_Worker], inbox: Inbox) -> _Worker:
+    """Put a new process in the place of one that died."""
+    worker.end()
+    successor = _Worker(inbox)
+    workers[workers.index(worker)] = successor
+    return successor
+
+
+class _Worker:
+    """One process, the pack that it trains, and the runs of it that are not done."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.pack: Pack | None = None
+        self.open: dict[tuple[str, int], RunSpec] = {}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "paribus.launch.worker", str(THREADS_PER_RUN)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**_ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(THREADS_PER_RUN)},
+            text=True,
+            encoding="utf-8",
+        )
+        self.listener = threading.Thread(target=self._listen, args=(inbox,), daemon=True)
+        self.listener.start()
+
+    def give(self, pack: Pack, results: Results) -> None:
+        self.pack = pack
+        self.open = {(spec.arm, spec.seed): spec for spec in pack.specs}
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # The process has died: `_listen` says so.
+            self.process.stdin.write(encode_pack(pack, results.folder))
+            self.process.stdin.flush()
+
+    def news(self, message: dict[str, Any], results: Results) -> Iterator[News]:
+        kind = message["kind"]
+        if kind == "idle":
+            self.pack = None
+        elif kind == "epoch":
+            spec = self.open[message["arm"], message["seed"]]
+            yield EpochDone(spec, message["epoch"], message["seconds"], message["val_accuracy"])
+        elif kind == "done":
+            spec = self.open.pop((message["arm"], message["seed"]))
+            yield RunDone(spec, message["status"], message["test_accuracy"])
+        elif kind == "failed":
+            spec = self.open.pop((message["arm"], message["seed"]))
+            yield RunFailed(spec, message["message"])
+        elif kind == "fatal":
+            raise StoreError(message["message"])
+        else:
+            yield from self._died(results)
+
+    def _died(self, results: Results) -> Iterator[News]:
+        """Record the runs that a dead process left; whatever it had stored is kept."""
+        self.pack = None
+        for spec in self.open.values():
+            text = (
+                f"The worker process ended ({_how_it_ended(self.process.wait())}) while it trained this run. "
+                "Its finished epochs are kept; run again to go on, with fewer --workers if memory ran out."
+            )
+            results.begin(spec).fail(text)
+            yield RunFailed(spec, text)
+
+    def _listen(self, inbox: Inbox) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            inbox.put((self, json.loads(line)))
+        inbox.put((self, {"kind": "gone"}))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.listener.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _how_it_ended(returncode: int) -> str:
+    if returncode < 0:
+        return f"signal {signal.Signals(-returncode).name}"
+    return f"exit status {returncode}"

@@ -1,0 +1,102 @@
+"""One worker process: ``python -m paribus.launch.worker`` reads packs from stdin and writes news to stdout.
+
+It trains with one thread unless told otherwise, writes to the store itself, and ends when stdin ends, so that no
+worker outlives its launcher.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from paribus import engines
+from paribus.data import load_prepared
+from paribus.errors import ParibusError, StoreError
+from paribus.experiment import RunSpec
+from paribus.launch.launcher import Pack
+from paribus.launch.messages import decode_pack, encode
+from paribus.store import Results, RunWriter
+
+
+def main() -> None:
+    """Serve packs until stdin ends; the one argument is the number of threads."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle.
+    news = _take_stdout()
+    torch.set_num_threads(int(sys.argv[1]))
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    while True:
+        pack, results = decode_pack(json.loads(requests.get()))
+        try:
+            _train(pack, results, news)
+        except StoreError as error:
+            _say(news, encode("fatal", message=str(error)))
+            return
+        _say(news, encode("idle"))
+
+
+def _train(pack: Pack, folder: Path, news: TextIO) -> None:
+    results = Results.open(folder)
+    writers = {spec.digest: results.begin(spec) for spec in pack.specs}
+    try:
+        _fit(pack, writers, news)
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Whatever a user's model or data does wrong must cost its own runs only, with the reason kept in the store.
+        message = str(error) if isinstance(error, ParibusError) else traceback.format_exc()
+        for spec in pack.specs:
+            if results.state(spec) != "finished":
+                writers[spec.digest].fail(message)
+                _say(news, encode("failed", **_key(spec), message=message))
+
+
+def _fit(pack: Pack, writers: dict[str, RunWriter], news: TextIO) -> None:
+    found = {digest: writer.resume() for digest, writer in writers.items()}
+    checkpoints = {digest: checkpoint for digest, checkpoint in found.items() if checkpoint is not None}
+    for event in engines.load(pack.engine).fit(pack.specs, load_prepared(pack.dataset), checkpoints):
+        writer = writers[event.spec.digest]
+        if isinstance(event, engines.EpochEnd):
+            writer.epoch(event.record, event.seconds, event.state)
+            val_accuracy = event.record.val_accuracy
+            known = {"epoch": event.record.epoch, "seconds": event.seconds, "val_accuracy": val_accuracy}
+            _say(news, encode("epoch", **_key(event.spec), **known))
+        else:
+            writer.finish(event.result, event.predictions, event.weights)
+            ended = {"status": event.result.status, "test_accuracy": event.result.test_accuracy}
+            _say(news, encode("done", **_key(event.spec), **ended))
+
+
+def _key(spec: RunSpec) -> dict[str, str | int]:
+    return {"arm": spec.arm, "seed": spec.seed}
+
+
+def _say(news: TextIO, line: str) -> None:
+    news.write(line)
+    news.flush()
+
+
+def _take_stdout() -> TextIO:
+    """Keep the real stdout for news; what models or libraries print goes to stderr."""
+    news = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return news
+
+
+def _listen(requests: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    os._exit(0)  # The launcher is gone: end now, in the middle of an epoch if need be.
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Figures of stored predictions: accuracy with its interval, loss per example, confusion, worst errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from paribus.errors import DataError
+from paribus.store import Predictions
+
+Interval = tuple[float, float]
+NO_ANSWER = -1
+
+
+def wilson(correct: int, total: int) -> Interval:
+    """Return the 95 % interval of a proportion (Wilson 1927), which stays within 0 and 1.
+
+    Args:
+        correct: How many examples were right.
+        total: How many there are, at least 1.
+
+    Raises:
+        DataError: If the counts are impossible.
+    """
+    if not 0 <= correct <= total or total < 1:
+        raise DataError(
+            f"A proportion needs 0 <= correct <= total and a total of at least 1, but got {correct} of {total}. "
+            "Check the counts."
+        )
+    z = NormalDist().inv_cdf(0.975)
+    share, scale = correct / total, 1 + z * z / total
+    middle = (share + z * z / (2 * total)) / scale
+    half = z / scale * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
+    low = 0.0 if correct == 0 else middle - half
+    high = 1.0 if correct == total else middle + half
+    return low, high
+
+
+def cross_entropy(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the loss of each example in nats, float64 (N,).
+
+    An example with a logit that is not finite has an infinite loss.
+
+    Args:
+        logits: (N, num_classes).
+        labels: (N,), from 0.
+
+    Raises:
+        DataError: If the shapes do not go together.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise DataError(
+            f"Logits must be (N, num_classes) with labels (N,), but got {logits.shape} and {labels.shape}. "
+            "Give both for the same examples."
+        )
+    exact = logits.astype(np.float64)
+    finite = np.isfinite(exact).all(axis=1)
+    exact[~finite] = 0
+    shifted = exact - exact.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return np.where(finite, losses, np.inf)
+
+
+def confusion(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:
+    """Count examples by true class (row) and predicted class (column).
+
+    Args:
+        labels: True classes (N,), from 0.
+        classes: Predicted classes (N,), -1 where the network gave no answer because a logit was not finite.
+        num_classes: How many classes there are.
+
+    Returns:
+        (num_classes, num_classes + 1); the last column counts the examples without an answer, so that every row sums
+        to the class's number of examples.
+
+    Raises:
+        DataError: If a class lies outside the range.
+    """
+    for name, values, lowest in (("labels", labels, 0), ("predicted classes", classes, NO_ANSWER)):
+        if len(values) and not lowest <= values.min() <= values.max() < num_classes:
+            raise DataError(
+                f"The {name} must lie in {lowest} to {num_classes - 1}, but span {values.min()} to {values.max()}. "
+                "Check `num_classes`."
+            )
+    columns = np.where(classes == NO_ANSWER, num_classes, classes)
+    counts = np.bincount(labels * (num_classes + 1) + columns, minlength=num_classes * (num_classes + 1))
+    return counts.reshape(num_classes, num_classes + 1).astype(np.int64)
+
+
+def per_class_accuracy(
+    labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], num_classes: int
+) -> list[float | None]:
+    """Return the share of each class's examples that were right, None for a class without examples; see `confusion`."""
+    counts = confusion(labels, classes, num_classes)
+    totals = counts.sum(axis=1)
+    return [float(counts[row, row] / totals[row]) if totals[row] else None for row in range(num_classes)]
+
+
+def worst_errors(predictions: Sequence[Predictions], count: int) -> npt.NDArray[np.int64]:
+    """Return the indices of the examples that a network gets most wrong, worst first.
+
+    Args:
+        predictions: Those of each seed, for the same examples.
+        count: How many indices at most; fewer come back where fewer examples were misclassified by any seed.
+
+    Returns:
+        Indices of misclassified examples by falling mean loss over the seeds; ties in the test set's order.
+
+    Raises:
+        DataError: If there are no predictions.
+    """
+    if not predictions:
+        raise DataError("The worst errors need the predictions of at least one run, but got none. Finish a run first.")
+    wrong = ~np.logical_and.reduce([each.correct for each in predictions])
+    loss = np.mean([cross_entropy(each.logits, each.labels) for each in predictions], axis=0)
+    order = np.argsort(-loss, kind="stable")
+    return np.asarray(order[wrong[order]][:count], dtype=np.int64)

@@ -1,0 +1,103 @@
+"""Optimisers, and the learning rate of every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from paribus.config import OptimConfig, ScheduleConfig
+
+
+def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Build the optimiser, fused into one call per step where torch can.
+
+    `load_state_dict` of the result gives each buffer the memory layout of its parameter, since the fused steps walk
+    both in the order of memory without looking at strides.
+
+    Args:
+        config: Which one, with its rates.
+        parameters: What to train, already on its device and in its memory layout.
+    """
+    given = list(parameters)
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.name in ("sgd", "rmsprop"):
+        options["momentum"] = config.momentum
+    if config.name == "sgd":
+        options["nesterov"] = config.nesterov
+    if config.betas is not None:
+        options["betas"] = tuple(config.betas)
+    if config.name in FUSED and all(parameter.device.type in FUSED[config.name] for parameter in given):
+        options["fused"] = True
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[config.name](given, **options)
+    optimizer.register_load_state_dict_post_hook(_follow_layouts)
+    return optimizer
+
+
+def learning_rate(optim: OptimConfig, schedule: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Return the learning rate of one step.
+
+    During warm-up of w steps, step k has (k + 1) / w of `lr`, so that no step is wasted at 0; the others begin after
+    it. Cosine reaches 0 just after the last step.
+
+    Args:
+        optim: Gives `lr`.
+        schedule: How it changes; see `ScheduleConfig`.
+        step: From 0; below steps_per_epoch * epochs.
+        steps_per_epoch: At least 1.
+        epochs: Of the whole run.
+    """
+    warmup, total = schedule.warmup_epochs * steps_per_epoch, epochs * steps_per_epoch
+    assert warmup < total, "Recipe refuses a warm-up as long as the run"
+    if step + 1 < warmup:
+        return optim.lr * (step + 1) / warmup
+    since = max(step - warmup, 0.0)  # The last step of warm-up has the full rate already.
+    if schedule.name == "step":
+        assert schedule.step_epochs is not None and schedule.gamma is not None
+        falls = math.floor(since / (schedule.step_epochs * steps_per_epoch) + 1e-9)  # 7 / (0.07 * 100) is below 1.
+        return optim.lr * schedule.gamma**falls
+    if schedule.name == "cosine":
+        return _along_cosine(optim.lr, 0.0, since / (total - warmup))
+    if schedule.name == "one-cycle":
+        return _one_cycle(optim.lr, step, total)
+    return optim.lr
+
+
+def _one_cycle(lr: float, step: int, total: int) -> float:
+    """Return torch's `OneCycleLR` with its defaults (Smith, Topin 2018, arXiv 1708.07120)."""
+    start, end = lr / 25, lr / 250_000
+    top, last = 0.3 * total - 1, total - 1
+    if step <= top:
+        return _along_cosine(start, lr, step / top)
+    return _along_cosine(lr, end, (step - top) / (last - top))
+
+
+def _along_cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _follow_layouts(optimizer: torch.optim.Optimizer) -> None:
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+}
+
+FUSED: dict[str, tuple[str, ...]] = {
+    "sgd": ("cpu", "cuda"),
+    "adam": ("cpu", "cuda"),
+    "adamw": ("cpu", "cuda"),
+    "adagrad": ("cpu",),
+}
+"""On which devices the whole step is one call."""

@@ -1,0 +1,107 @@
+"""What every figure is drawn on: one style, two kinds of axis, and SVG text that is the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = npt.NDArray[np.float64]
+WIDTH, HEIGHT = 4.6, 3.1  # Inches; two stand side by side on a page, one on a phone.
+
+
+def svg(draw: Callable[[Axes], None], width: float, height: float, *, legend: bool = False) -> str:
+    """Draw on one pair of axes, `width` x `height` inches, and return the SVG without prolog.
+
+    The reader's own matplotlib settings have no part in it. Text stays text, laid out for a wide font, so that the
+    fonts of the page fit.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        # The reader's own fonts have the letters that the layout's font lacks: text stays text in the SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        if legend and axes.get_legend_handles_labels()[0]:
+            names = axes.get_legend_handles_labels()[1]
+            columns = 4 if max(map(len, names)) < 9 else 3 if max(map(len, names)) < 14 else 2
+            figure.legend(loc="outside upper left", ncols=columns)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace("'DejaVu Sans'", _FONTS).strip()
+
+
+def scale_loss(axes: Axes, values: Floats) -> None:
+    """Take a logarithmic axis where the losses span more than a factor of four."""
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() / values.min() > 4:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        axes.set_yscale("log")
+        few = values.max() / values.min() < 100
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def scale_accuracy(axes: Axes, values: Floats, along: Literal["x", "y"]) -> None:
+    """Stretch the axis towards 100 % where the largest error is many times the smallest.
+
+    Equal distances are then equal ratios of the error, so that 98.9 and 99.1 % can be told apart beside 10 %.
+    """
+    errors = 100 - values[np.isfinite(values)]
+    if not len(errors) or errors.min() > 10 or errors.max() < 5 * max(errors.min(), 0.05):
+        return
+    floor = max(float(errors[errors > 0].min()) / 2, 0.005)
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    forward: Callable[[Floats], Floats] = lambda value: -np.log10(np.maximum(100 - value, floor))  # noqa: E731
+    inverse: Callable[[Floats], Floats] = lambda place: 100 - 10.0**-place  # noqa: E731
+    (axes.set_xscale if along == "x" else axes.set_yscale)("function", functions=(forward, inverse))
+    low, high = 100 - float(errors.max()) * 1.25, 100 - max(float(errors.min()) / 1.25, floor)
+    (axes.set_xlim if along == "x" else axes.set_ylim)(max(low, 0), high)
+    ticks = [tick for tick in _STRETCHED_TICKS if max(low, 0) <= tick <= high]
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+
+
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"
+_STRETCHED_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "paribus",
+    "text.parse_math": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": "#333333",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#666666",
+    "ytick.color": "#666666",
+    "xtick.labelcolor": "#333333",
+    "ytick.labelcolor": "#333333",
+    "lines.linewidth": 1.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.4,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}

@@ -1,0 +1,83 @@
+"""The suite that every engine passes; an engine's author calls `check_engine` in a test."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from paribus.config import Recipe
+from paribus.engines.engine import Engine, EpochEnd, RunEnd
+from paribus.experiment import RunSpec
+from paribus.store import Checkpoint
+from paribus.testing.datasets import easy_dataset
+
+DATASET = easy_dataset()
+
+
+def spec_for(recipe: Recipe, seed: int = 0, engine: str = "under-test") -> RunSpec:
+    """Return a run of the recipe on `DATASET`."""
+    return RunSpec("arm", seed, recipe, DATASET.fingerprint, engine)
+
+
+def check_engine(engine: Engine, recipe: Recipe) -> None:
+    """Train a recipe on `DATASET` in several ways and compare, bit for bit.
+
+    Args:
+        engine: The engine to be checked.
+        recipe: A recipe that it serves, with at least 3 epochs and a rate at which the easy data is learnt.
+
+    Raises:
+        AssertionError: Naming the promise that does not hold.
+    """
+    assert recipe.train.epochs >= 3, "the suite interrupts after each of at least 3 epochs"
+    spec = spec_for(recipe)
+    epochs, end = fit_one(engine, spec)
+    _check_records(spec, epochs, end)
+    _require_same("a second training of the same run", end, fit_one(engine, spec)[1])
+    for event in epochs[:-1]:
+        checkpoint = Checkpoint(event.record.epoch, event.state)
+        later, resumed = fit_one(engine, spec, checkpoint)
+        assert [e.record for e in later] == [e.record for e in epochs[event.record.epoch :]], (
+            f"going on after epoch {event.record.epoch} must give the same records"
+        )
+        _require_same(f"going on after epoch {event.record.epoch}", end, resumed)
+    _check_packing(engine, spec, end)
+
+
+def fit_one(engine: Engine, spec: RunSpec, checkpoint: Checkpoint | None = None) -> tuple[list[EpochEnd], RunEnd]:
+    """Train one run and return its epochs and its end."""
+    checkpoints = {} if checkpoint is None else {spec.digest: checkpoint}
+    events = list(engine.fit([spec], DATASET, checkpoints))
+    ends = [event for event in events if isinstance(event, RunEnd)]
+    assert len(ends) == 1 and events[-1] is ends[0], "a run must end with exactly one RunEnd, after its epochs"
+    return [event for event in events if isinstance(event, EpochEnd)], ends[0]
+
+
+def _check_records(spec: RunSpec, epochs: list[EpochEnd], end: RunEnd) -> None:
+    records = [event.record for event in epochs]
+    assert [record.epoch for record in records] == list(range(1, spec.recipe.train.epochs + 1)), (
+        "epochs must be numbered from 1, one event each"
+    )
+    first, last = records[0], records[-1]
+    assert first.train_loss is not None and last.train_loss is not None, "the easy data must not make a run diverge"
+    assert last.train_loss < first.train_loss, "the training loss must fall on the easy data"
+    assert end.result.status == "finished" and end.result.digest == spec.digest, "the result must name its run"
+    assert end.result.test_accuracy == end.predictions.correct.mean(), "test accuracy must be that of the predictions"
+    assert np.array_equal(end.predictions.labels, DATASET.test.labels), "predictions must keep the test set's order"
+
+
+def _check_packing(engine: Engine, spec: RunSpec, alone: RunEnd) -> None:
+    other = dataclasses.replace(spec, seed=spec.seed + 1)
+    ends = {e.spec.seed: e for e in engine.fit([other, spec], DATASET, {}) if isinstance(e, RunEnd)}
+    _require_same("training in a pack with another run", alone, ends[spec.seed])
+    assert not np.array_equal(ends[other.seed].predictions.logits, alone.predictions.logits), (
+        "another seed must give other logits"
+    )
+
+
+def _require_same(what: str, one: RunEnd, other: RunEnd) -> None:
+    assert np.array_equal(one.predictions.logits, other.predictions.logits), f"{what} must give the same logits"
+    assert one.weights.keys() == other.weights.keys(), f"{what} must give weights of the same names"
+    for name, array in one.weights.items():
+        assert np.array_equal(array, other.weights[name]), f"{what} must give the same weights; `{name}` differs"

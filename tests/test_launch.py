@@ -1,0 +1,281 @@
+"""Launching: workers, killing and continuing, the lock, failures, progress. Real processes on the embedded digits."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from paribus import data, engines
+from paribus.errors import ConfigError, RunError, StoreError
+from paribus.experiment import Experiment, RunSpec
+from paribus.launch import conduct, environment
+from paribus.launch.conduct import RunOptions
+from paribus.launch.launcher import EpochDone, News, Pack, RunDone, RunFailed
+from paribus.launch.local import LocalLauncher
+from paribus.launch.messages import decode_pack, encode_pack
+from paribus.launch.progress import Estimate, Lines, duration
+from paribus.store import Results
+from paribus.testing.launchers import check_launcher
+
+TINY = """
+[experiment]
+name = "tiny"
+seeds = 2
+margin = 0.01
+[control]
+data = { name = "digits", size = 28, val = 200, train_size = 300 }
+model = { name = "lenet5" }
+optim = { lr = 0.05, momentum = 0.9 }
+train = { epochs = 4, batch_size = 32 }
+[[question]]
+id = "relu"
+asks = "ReLU?"
+arms.relu = { "model.activation" = "relu" }
+[[question]]
+id = "dropout"
+asks = "Dropout?"
+arms.dropout = { "model.dropout" = 0.2 }
+"""
+
+RUN = """
+import sys
+from pathlib import Path
+from paribus.experiment import Experiment
+from paribus.launch.conduct import RunOptions, run
+run(Experiment.load(sys.argv[1]), RunOptions(out=Path(sys.argv[2]), workers=int(sys.argv[3])))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARIBUS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("experiment") / "tiny.toml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "whole"
+    conduct.run(Experiment.load(tiny), RunOptions(out=out, workers=2))
+    return out
+
+
+def packs_of(experiment: Experiment) -> list[Pack]:
+    prepared = data.prepare(experiment.control.data)
+    engine = engines.choose(experiment.control)
+    return [
+        Pack((RunSpec(arm.name, seed, arm.recipe, prepared.fingerprint, engine.identity),), "torch", prepared.folder)
+        for seed in experiment.seeds
+        for arm in experiment.arms.values()
+    ]
+
+
+def require_same_bits(one: Path, other: Path) -> None:
+    """Both folders hold the same runs, with equal epochs, predictions and weights."""
+    folders = sorted(path.parent.relative_to(one) for path in one.glob("runs/*/*/result.json"))
+    assert folders == sorted(path.parent.relative_to(other) for path in other.glob("runs/*/*/result.json"))
+    assert len(folders) == 6
+    for folder in folders:
+        for name in ("epochs.jsonl", "predictions.npz", "model.safetensors"):
+            assert (one / folder / name).read_bytes() == (other / folder / name).read_bytes(), f"{folder}/{name}"
+
+
+def test_local_launcher_conforms(tiny: Path, tmp_path: Path) -> None:
+    experiment = Experiment.load(tiny, ["control.train.epochs=1", "experiment.seeds=1"])
+    results = Results.create(tmp_path, experiment, {})
+    check_launcher(LocalLauncher(2), packs_of(experiment), results)
+
+
+def test_one_worker_equals_two(uninterrupted: Path, tiny: Path, tmp_path: Path) -> None:
+    conduct.run(Experiment.load(tiny), RunOptions(out=tmp_path / "one", workers=1))
+    require_same_bits(uninterrupted, tmp_path / "one")
+
+
+def test_killed_three_times_equals_uninterrupted(uninterrupted: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    generator = random.Random(7)
+    kills = 0
+    for _ in range(3):
+        before = lines_written(out)
+        process = start(tiny, out)
+        wait_for(lambda b=before: lines_written(out) > b)
+        time.sleep(generator.uniform(0.0, 0.15))
+        os.killpg(process.pid, signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 3, "every attempt must have been killed before it was done"
+    conduct.run(Experiment.load(tiny), RunOptions(out=out, workers=2))
+    require_same_bits(uninterrupted, out)
+
+
+def test_workers_end_with_their_launcher(tiny: Path, tmp_path: Path) -> None:
+    experiment = tmp_path / "long.toml"
+    experiment.write_text(TINY.replace("epochs = 4", "epochs = 4000"), encoding="utf-8")
+    process = start(experiment, tmp_path / "out")
+    wait_for(lambda: lines_written(tmp_path / "out") > 0)
+    os.kill(process.pid, signal.SIGKILL)  # The launcher alone, not its workers.
+    process.wait()
+    time.sleep(1.0)
+    before = lines_written(tmp_path / "out")
+    time.sleep(1.0)
+    assert lines_written(tmp_path / "out") == before
+
+
+def test_ctrl_c_leaves_whole_epochs(tiny: Path, tmp_path: Path) -> None:
+    experiment = tmp_path / "long.toml"
+    experiment.write_text(TINY.replace("epochs = 4", "epochs = 4000"), encoding="utf-8")
+    process = start(experiment, tmp_path / "out")
+    wait_for(lambda: lines_written(tmp_path / "out") > 3)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=20) != 0
+    for path in (tmp_path / "out").glob("runs/*/*/epochs.jsonl"):
+        assert path.read_text(encoding="utf-8").endswith("}\n")
+    with Results.open(tmp_path / "out").lock():
+        pass  # The lock is free again.
+
+
+def test_running_again_trains_nothing(uninterrupted: Path, tiny: Path) -> None:
+    times = {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*/*")}
+    conduct.run(Experiment.load(tiny), RunOptions(out=uninterrupted, workers=1))
+    assert times == {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*/*")}
+
+
+def test_another_recipe_sets_the_old_run_aside(tiny: Path, tmp_path: Path) -> None:
+    one = Experiment.load(tiny, ["control.train.epochs=1", "experiment.seeds=1"])
+    conduct.run(one, RunOptions(out=tmp_path))
+    conduct.run(Experiment.load(tiny, ["control.train.epochs=2", "experiment.seeds=1"]), RunOptions(out=tmp_path))
+    assert len(list(tmp_path.glob("superseded/control/0-*/result.json"))) == 1
+    assert len((tmp_path / "runs/control/0/epochs.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_a_second_process_is_refused(tiny: Path, tmp_path: Path) -> None:
+    results = Results(tmp_path, Experiment.load(tiny))
+    with results.lock(), pytest.raises(StoreError, match="Only one process may write to a result folder"):
+        conduct.run(results.experiment, RunOptions(out=tmp_path))
+
+
+def test_a_failing_model_costs_only_its_own_runs(tiny: Path, tmp_path: Path) -> None:
+    model = tmp_path / "broken.py"
+    model.write_text(
+        "from torch import nn\n"
+        "class Broken(nn.Module):\n"
+        "    def __init__(self, image_shape, num_classes):\n"
+        "        super().__init__()\n"
+        "        raise RuntimeError('this model is broken')\n",
+        encoding="utf-8",
+    )
+    text = TINY + f'[[question]]\nid = "mine"\nasks = "Mine?"\narms.mine = {{ "model.name" = "{model}:Broken" }}\n'
+    experiment = Experiment.parse(text, ["control.train.epochs=1", "experiment.seeds=1"])
+    with pytest.raises(RunError, match=r"1 of 4 failed. The first is mine, seed 0: [\s\S]*this model is broken"):
+        conduct.run(experiment, RunOptions(out=tmp_path / "out"))
+    results = Results.open(tmp_path / "out")
+    assert len(results.runs("control")) == len(results.runs("relu")) == 1
+    assert "this model is broken" in results.failures("mine")[0]
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_dying_worker_is_named(tiny: Path, tmp_path: Path) -> None:
+    model = tmp_path / "dying.py"
+    model.write_text(
+        "import os, signal\nfrom torch import nn\n"
+        "class Dying(nn.Module):\n"
+        "    def __init__(self, image_shape, num_classes):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n",
+        encoding="utf-8",
+    )
+    settings = ["control.train.epochs=1", "experiment.seeds=1"]
+    text = TINY + f'[[question]]\nid = "mine"\nasks = "?"\narms.mine = {{ "model.name" = "{model}:Dying" }}\n'
+    with pytest.raises(RunError, match="worker process ended \\(signal SIGKILL\\)"):
+        conduct.run(Experiment.parse(text, settings), RunOptions(out=tmp_path / "out", workers=1))
+    assert len(Results.open(tmp_path / "out").runs("dropout")) == 1
+
+
+def test_zero_workers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="`workers` must be at least 1, but got 0"):
+        LocalLauncher(0)
+
+
+def test_packs_survive_the_wire(tiny: Path) -> None:
+    pack = packs_of(Experiment.load(tiny))[1]
+    decoded, folder = decode_pack(__import__("json").loads(encode_pack(pack, Path("results/x"))))
+    assert decoded == pack
+    assert decoded.specs[0].digest == pack.specs[0].digest
+    assert folder == Path("results/x")
+
+
+def test_plan_counts_what_is_missing(uninterrupted: Path, tiny: Path, tmp_path: Path) -> None:
+    done = conduct.plan(Experiment.load(tiny), RunOptions(out=uninterrupted))
+    assert [arm.missing for arm in done.arms] == [0, 0, 0]
+    assert done.seconds == 0.0
+    ahead = conduct.plan(Experiment.load(tiny), RunOptions(out=tmp_path / "none", workers=1))
+    assert [(arm.name, arm.runs, arm.missing) for arm in ahead.arms] == [
+        ("control", 2, 2),
+        ("relu", 2, 2),
+        ("dropout", 2, 2),
+    ]
+    assert ahead.seconds is not None and ahead.seconds > 0
+
+
+def test_environment_names_no_host_or_path() -> None:
+    about = environment.describe("torch-1", workers=2, threads_per_run=1)
+    assert about["packages"]["torch"] and about["processor"]
+    assert os.uname().nodename not in str(about)
+    assert str(Path.home()) not in str(about)
+
+
+def test_estimate_and_lines(tiny: Path) -> None:
+    specs = [pack.specs[0] for pack in packs_of(Experiment.load(tiny))]
+    estimate = Estimate(specs, workers=2)
+    assert estimate.seconds_left is None
+    stream = io.StringIO()
+    lines = Lines(estimate, len(specs), stream, every_s=0.0)
+    first: list[News] = [EpochDone(specs[0], 1, 10.0, 0.5), EpochDone(specs[0], 2, 10.0, 0.5)]
+    for news in first:
+        lines.show(news)
+    assert estimate.seconds_left == pytest.approx(22 * 10.0 / 2)
+    assert estimate.done == pytest.approx(2 / 24)
+    lines.show(RunDone(specs[0], "finished", 0.9))
+    lines.show(RunFailed(specs[1], "Traceback\nbecause of this"))
+    assert "0 of 6 runs, 4 % of the epochs, about 2 min left" in stream.getvalue()
+    assert "relu, seed 0 failed: because of this" in stream.getvalue()
+    assert stream.getvalue().splitlines()[-1].startswith("2 of 6 runs, 33 %")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "1 h 30 min"), (7500, "2 h 05 min")]
+)
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def start(experiment: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Start a run in a process group of its own."""
+    command = [sys.executable, "-c", RUN, str(experiment), str(out), "2"]
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+def lines_written(out: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in out.glob("runs/*/*/epochs.jsonl"))
+
+
+def wait_for(condition: object, timeout_s: float = 60.0) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen"
+        time.sleep(0.01)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import importlib
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special, stats
+
+from paribus.errors import DataError
+from paribus.metrics import confusion, cross_entropy, per_class_accuracy, wilson, worst_errors
+from paribus.store import Predictions
+
+
+@given(st.integers(1, 20_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
+def test_wilson_is_that_of_scipy(counts: tuple[int, int]) -> None:
+    expected = stats.binomtest(*counts).proportion_ci(0.95, "wilson")
+    assert wilson(*counts) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("correct, total", [(0, 50), (49, 50), (50, 50), (9905, 10_000)])
+def test_wilson_is_that_of_statsmodels(correct: int, total: int) -> None:
+    proportion = importlib.import_module("statsmodels.stats.proportion")
+    expected = proportion.proportion_confint(correct, total, method="wilson")
+    assert wilson(correct, total) == pytest.approx(expected, abs=1e-12)
+
+
+def test_wilson_gives_the_resolution_of_known_test_sets() -> None:
+    low, high = wilson(9905, 10_000)
+    assert (high - low) / 2 == pytest.approx(0.0019, abs=0.0001)
+    assert wilson(49, 50) == pytest.approx((0.895, 0.996), abs=0.001)
+
+
+@pytest.mark.parametrize("correct, total", [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_refuses_impossible_counts(correct: int, total: int) -> None:
+    with pytest.raises(DataError, match=f"0 <= correct <= total .* but got {correct} of {total}"):
+        wilson(correct, total)
+
+
+def test_cross_entropy_is_that_of_scipy_and_exact_for_large_logits() -> None:
+    logits = np.random.default_rng(0).normal(0, 300, (40, 7)).astype(np.float32)
+    labels = np.arange(40) % 7
+    expected = special.logsumexp(logits.astype(np.float64), axis=1) - logits[np.arange(40), labels]
+    losses = cross_entropy(logits, labels)
+    assert losses.dtype == np.float64
+    np.testing.assert_allclose(losses, expected, atol=1e-9)
+
+
+def test_cross_entropy_is_infinite_where_a_logit_is_not_finite() -> None:
+    logits = np.array([[0.0, 0.0], [np.nan, 0.0], [np.inf, 0.0]], dtype=np.float32)
+    assert cross_entropy(logits, np.array([0, 0, 0])).tolist() == [math.log(2), math.inf, math.inf]
+
+
+def test_cross_entropy_refuses_shapes_that_do_not_go_together() -> None:
+    with pytest.raises(DataError, match=r"labels \(N,\), but got \(3, 2\) and \(2,\)"):
+        cross_entropy(np.zeros((3, 2)), np.zeros(2, np.int64))
+
+
+def test_confusion_counts_examples_without_an_answer_in_the_last_column() -> None:
+    labels, classes = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, -1, 1])
+    assert confusion(labels, classes, 3).tolist() == [[1, 1, 0, 0], [0, 2, 0, 1], [0, 0, 0, 0]]
+    assert per_class_accuracy(labels, classes, 3) == [0.5, pytest.approx(2 / 3), None]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 4)), max_size=60))
+def test_confusion_loses_no_example(pairs: list[tuple[int, int]]) -> None:
+    labels = np.array([label for label, _ in pairs], dtype=np.int64)
+    classes = np.array([answer for _, answer in pairs], dtype=np.int64)
+    counts = confusion(labels, classes, 5)
+    assert counts.sum(axis=1).tolist() == np.bincount(labels, minlength=5).tolist()
+    assert np.trace(counts[:, :5]) == (labels == classes).sum()
+
+
+@pytest.mark.parametrize(
+    "labels, classes, text", [([3], [0], "labels must lie in 0 to 2"), ([0], [-2], "classes must lie in -1 to 2")]
+)
+def test_confusion_refuses_classes_out_of_range(labels: list[int], classes: list[int], text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        confusion(np.array(labels), np.array(classes), 3)
+
+
+def _predictions(rows: list[list[float]]) -> Predictions:
+    return Predictions(np.array(rows, dtype=np.float32), np.zeros(len(rows), dtype=np.int64))
+
+
+def test_worst_errors_are_ordered_by_mean_loss_and_leave_out_what_every_seed_got_right() -> None:
+    right, near, far, lost = [2.0, 0.0], [0.0, 1.0], [0.0, 9.0], [math.nan, 0.0]
+    first = _predictions([right, near, far, right, lost])
+    second = _predictions([right, right, far, near, right])
+    assert worst_errors([first, second], 10).tolist() == [4, 2, 1, 3]
+    assert worst_errors([first, second], 2).tolist() == [4, 2]
+    assert worst_errors([_predictions([right])], 5).tolist() == []
+
+
+def test_worst_errors_need_a_run() -> None:
+    with pytest.raises(DataError, match="predictions of at least one run, but got none"):
+        worst_errors([], 5)

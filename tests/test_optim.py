@@ -1,0 +1,170 @@
+"""Optimisers against torch's plain ones, and the learning rate of every step against torch's schedulers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from paribus.config import OptimConfig, Recipe, ScheduleConfig
+from paribus.errors import ConfigError
+from paribus.optim import OPTIMIZERS, build_optimizer, learning_rate
+
+OPTIMS = [
+    OptimConfig(name="sgd", lr=0.1),
+    OptimConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    OptimConfig(name="adam", lr=0.01, betas=[0.8, 0.99], weight_decay=0.1),
+    OptimConfig(name="adamw", lr=0.01, weight_decay=0.1),
+    OptimConfig(name="rmsprop", lr=0.01, momentum=0.5),
+    OptimConfig(name="adagrad", lr=0.1),
+]
+
+
+def plain(config: OptimConfig, parameter: nn.Parameter) -> torch.optim.Optimizer:
+    """The same optimiser by torch's own loop over parameters."""
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": False}
+    if config.name in ("sgd", "rmsprop"):
+        options["momentum"] = config.momentum
+    if config.nesterov:
+        options["nesterov"] = True
+    if config.betas:
+        options["betas"] = tuple(config.betas)
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[config.name]([parameter], **options)
+    return optimizer
+
+
+def random_kernel() -> torch.Tensor:
+    weights = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    return weights.contiguous(memory_format=torch.channels_last)
+
+
+def step_with(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, index: int) -> None:
+    gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
+    parameter.grad = gradient.contiguous(memory_format=torch.channels_last)
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] / (index + 1)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("config", OPTIMS, ids=lambda config: f"{config.name}-{config.momentum:g}")
+@pytest.mark.parametrize("resumed", [False, True])
+def test_steps_equal_torchs_plain_optimiser_also_after_a_checkpoint(config: OptimConfig, resumed: bool) -> None:
+    ours, theirs = nn.Parameter(random_kernel()), nn.Parameter(random_kernel())
+    optimizer, reference = build_optimizer(config, [ours]), plain(config, theirs)
+    for group in (*optimizer.param_groups, *reference.param_groups):
+        group["initial_lr"] = group["lr"]
+    for index in range(6):
+        step_with(optimizer, ours, index)
+        step_with(reference, theirs, index)
+        if resumed and index == 2:
+            state = optimizer.state_dict()
+            for entries in state["state"].values():  # As a file holds them: in C order.
+                entries |= {key: value.contiguous() for key, value in entries.items() if torch.is_tensor(value)}
+            optimizer = build_optimizer(config, [ours])
+            optimizer.load_state_dict(state)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", OPTIMS, ids=lambda config: f"{config.name}-{config.momentum:g}")
+def test_the_step_is_fused_where_torch_can(config: OptimConfig) -> None:
+    optimizer = build_optimizer(config, [nn.Parameter(random_kernel())])
+    assert bool(optimizer.param_groups[0].get("fused")) == (config.name != "rmsprop")
+    assert optimizer.param_groups[0]["weight_decay"] == config.weight_decay
+
+
+def rates(schedule: ScheduleConfig, steps_per_epoch: int, epochs: int, lr: float = 0.5) -> list[float]:
+    optim = OptimConfig(lr=lr)
+    steps = range(steps_per_epoch * epochs)
+    return [learning_rate(optim, schedule, step, steps_per_epoch, epochs) for step in steps]
+
+
+def torch_rates(make: Any, steps: int, lr: float = 0.5) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler = make(optimizer)
+    found = []
+    for _ in range(steps):
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        if len(found) < steps:
+            scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "epochs"), [(1, 1), (1, 2), (7, 1), (13, 5), (100, 3)])
+def test_one_cycle_is_torchs(steps_per_epoch: int, epochs: int) -> None:
+    total = steps_per_epoch * epochs
+
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=total)
+
+    ours = rates(ScheduleConfig(name="one-cycle"), steps_per_epoch, epochs)
+    assert ours == pytest.approx(torch_rates(make, total), rel=1e-9)
+
+
+def test_cosine_is_torchs() -> None:
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=60)
+
+    assert rates(ScheduleConfig(name="cosine"), 12, 5) == pytest.approx(torch_rates(make, 60), rel=1e-9)
+
+
+@pytest.mark.parametrize(("step_epochs", "steps_per_epoch"), [(2.0, 10), (0.7, 10), (0.07, 100)])
+def test_step_is_torchs(step_epochs: float, steps_per_epoch: int) -> None:
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.StepLR(optimizer, round(step_epochs * steps_per_epoch), gamma=0.8)
+
+    schedule = ScheduleConfig(name="step", step_epochs=step_epochs, gamma=0.8)
+    expected = torch_rates(make, 6 * steps_per_epoch)
+    assert rates(schedule, steps_per_epoch, 6) == pytest.approx(expected, rel=1e-9)
+
+
+def test_warmup_is_torchs_linear_and_the_others_begin_after_it() -> None:
+    def make(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / 20, end_factor=1.0, total_iters=19)
+
+    warm = rates(ScheduleConfig(name="cosine", warmup_epochs=2.0), 10, 6)
+    assert warm[:20] == pytest.approx(torch_rates(make, 20), rel=1e-9)
+    assert warm[20:] == pytest.approx(rates(ScheduleConfig(name="cosine"), 10, 4), rel=1e-9)
+    constant = rates(ScheduleConfig(warmup_epochs=0.25), 10, 1)
+    assert constant == pytest.approx([0.2, 0.4] + [0.5] * 8)
+
+
+SCHEDULES = st.one_of(
+    st.builds(ScheduleConfig, name=st.sampled_from(["constant", "cosine"]), warmup_epochs=st.floats(0, 0.99)),
+    st.just(ScheduleConfig(name="one-cycle")),
+    st.builds(
+        ScheduleConfig,
+        name=st.just("step"),
+        warmup_epochs=st.floats(0, 0.99),
+        step_epochs=st.floats(0.1, 5),
+        gamma=st.floats(0.1, 0.9),
+    ),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SCHEDULES, st.integers(1, 30), st.integers(1, 8), st.floats(1e-4, 10))
+def test_rates_stay_between_zero_and_lr(schedule: ScheduleConfig, per_epoch: int, epochs: int, lr: float) -> None:
+    found = rates(schedule, per_epoch, epochs, lr)
+    assert all(0 < rate <= lr * (1 + 1e-12) for rate in found)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(["cosine", "one-cycle"]), st.integers(10, 60), st.integers(1, 8))
+def test_smooth_schedules_make_no_jump(name: Any, per_epoch: int, epochs: int) -> None:
+    found = rates(ScheduleConfig(name=name), per_epoch, epochs, lr=1.0)
+    steepest = math.pi / 2 / (0.3 * len(found) - 1 if name == "one-cycle" else len(found))
+    assert all(abs(b - a) <= steepest + 1e-9 for a, b in itertools.pairwise(found))
+
+
+def test_a_warmup_as_long_as_the_run_is_refused() -> None:
+    tables = {"data": {"name": "digits"}, "model": {"name": "lenet5"}, "optim": {"lr": 0.1}, "train": {"epochs": 2}}
+    assert Recipe.parse({**tables, "schedule": {"warmup_epochs": 1.5}}).schedule.warmup_epochs == 1.5
+    with pytest.raises(ConfigError, match=r"`schedule.warmup_epochs` must be below `train.epochs`, but got 2 of 2"):
+        Recipe.parse({**tables, "schedule": {"warmup_epochs": 2.0}})
