@@ -15,7 +15,7 @@ endif
 PARIBUS_CACHE ?= $(abspath .cache)
 export PARIBUS_CACHE
 
-.PHONY: help demo test lint types pytest snapshots clean
+.PHONY: help demo test lint types pytest snapshots bench clean
 
 help:
 	@echo "make demo    install into .venv, run the experiment lenet-digits, print where the report is"
@@ -38,6 +38,17 @@ pytest: .venv/installed
 
 snapshots: .venv/installed
 	$(BIN)/python tests/test_surface.py > tests/snapshots/cli.txt
+
+# One shipped experiment at its real size, kept as a page: make gallery-lenet-mnist SETTINGS='--set experiment.seeds=2'
+gallery-%: .venv/installed
+	$(BIN)/paribus run $* $(SETTINGS)
+	rm -rf docs/gallery/$* && mkdir -p docs/gallery/$*
+	cd results/$* && cp -r experiment.toml environment.json verdicts.json report.md figures $(CURDIR)/docs/gallery/$*
+	$(BIN)/python tests/test_docs.py
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/engine/epoch.py
+	$(BIN)/python benchmarks/launch/launch.py
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,6 +15,7 @@ from paribus.experiment import Experiment
 from paribus.store import Results
 from paribus.testing.synthetic import write_results
 
+PAGES = Path(__file__).parents[1] / "docs" / "checks"
 HEAD = """
 [experiment]
 name = "small"
@@ -188,7 +189,7 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
         _written(RELU, {"control": 0.7}, published=BAND),
         _written(RELU, {"control": 0.97}, published=BAND),
         "control",
-        "lies below the published 95.00% to 99.00%",
+        "lies below the published 95.00 to 99.00 %",
     ),
     ("P011", _written(RELU, {"control": 0.9, "relu": 0.02}), FINE, "relu", "2 of 2 runs did no better"),
     ("P012", _written(RELU, {"control": 0.1, "relu": 0.9}), FINE, "control", "says nothing"),
@@ -231,10 +232,22 @@ def test_the_table_is_complete() -> None:
     assert list(CHECKS) == [f"P{number:03}" for number in range(1, len(CHECKS) + 1)]
     for check in CHECKS.values():
         assert (check.on_design is None) != (check.on_outcome is None)
-        assert (check.kind == "outcome") == (check.on_outcome is not None)
         assert check.why.endswith(".")
         assert check.advice.endswith(".")
         assert not check.title.endswith(".")
+
+
+def test_every_check_has_a_page_and_every_page_a_check() -> None:
+    assert sorted(path.stem for path in PAGES.iterdir()) == sorted(CHECKS)
+
+
+@pytest.mark.parametrize("code", CHECKS)
+def test_the_page_of_a_check_has_its_title_its_level_and_all_parts(code: str) -> None:
+    check, page = CHECKS[code], (PAGES / f"{code}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {code}: {check.title}\n\nLevel: {check.level}. Looks at the ")
+    assert (check.on_design is not None) == ("before anything is trained" in page)
+    parts = ["How it is detected.", "Why it matters.", "What to do.", "Fires.", "Does not fire."]
+    assert re.findall(r"^\*\*(.*?)\*\* \S", page, re.MULTILINE) == parts
 
 
 @pytest.mark.parametrize("code", CHECKS)

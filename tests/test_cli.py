@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from paribus.experiment import Experiment
 from paribus.launch import conduct
 from paribus.launch.conduct import Plan, PlannedArm, RunOptions
 from paribus.store import Results
+from paribus.wording import NOTHING
 
+MINUS = "\u2212"
 EXPERIMENT = """
 [experiment]
 name = "small"
@@ -127,6 +130,19 @@ def test_run_leaves_what_is_not_given_to_its_defaults(file: str, asked: list[tup
     assert asked[0][1] == RunOptions()
 
 
+def test_run_names_the_checks_that_fire_before_training(
+    tmp_path: Path, asked: list[tuple[Experiment, RunOptions]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "few.toml"
+    path.write_text(EXPERIMENT.replace("seeds = 12", "seeds = 2"), encoding="utf-8")
+    main(["run", str(path)])
+    assert capsys.readouterr().err.startswith("P001 (warning), whole experiment: With 2 seeds")
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    main(["run", str(path)])
+    assert capsys.readouterr().err == ""
+    assert len(asked) == 2
+
+
 def test_run_takes_a_shipped_name(asked: list[tuple[Experiment, RunOptions]]) -> None:
     assert main(["run", "lenet-digits"]) == 0
     assert asked[0][0].name == "lenet-digits"
@@ -141,19 +157,27 @@ def test_run_prints_the_verdicts_within_100_columns(
     assert lines[0] == (
         "small: the control reaches 98.77 % test accuracy (mean of 12 runs, 95 % interval 98.00 to 99.50 %)"
     )
-    would_decide = ["seeds", "would", "decide)"]
+    would_decide = ["(about", "40", "seeds", "would", "decide)"]
     assert [line.split() for line in lines[2:6]] == [
         ["question", "arm", "difference", "95", "%", "interval", "verdict"],
-        ["relu", "relu", "+0.11", "pp", "+0.02", "to", "+0.21", "better"],
-        ["relu", "long", "-0.0032", "loss", "-0.0100", "to", "+0.0040", "undecided", "(40", *would_decide],
-        ["relu", "nothing", "-", "-", "invalid"],
+        ["relu", "relu", "+0.11", "points", "+0.02", "to", "+0.21", "better"],
+        ["relu", "long", f"{MINUS}0.0032", "nats", f"{MINUS}0.0100", "to", "+0.0040", "undecided", *would_decide],
+        ["relu", "nothing", NOTHING, NOTHING, "invalid"],
     ]
     assert lines[7].split() == ["check", "where", "message"]
     assert lines[8].startswith("P004   relu   Two arms were compared")
     assert not [line for line in lines if "P005" in line]
     assert lines[-1] == f"report: {results.folder / 'report.html'}"
     assert max(len(line) for line in lines[:-1]) <= 100
-    assert not [line for line in lines if not line.isascii() or "\x1b" in line]
+    assert not [line for line in lines if "\x1b" in line]
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_terminal_without_the_minus_sign_shows_its_code(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True) as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert main(["run", file]) == 0
+        assert b"\\u22120.0032 nats" in terminal.buffer.getvalue()
 
 
 def test_control_without_interval_or_accuracy(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,8 +195,8 @@ def test_an_open_verdict_says_what_would_settle_it() -> None:
     from paribus.cli.tables import verdict_text
 
     needs = {"verdict": "undecided", "seeds_needed": 40, "test_images_needed": 20000}
-    assert verdict_text(needs) == "undecided (40 seeds would decide)"
-    assert verdict_text(needs | {"seeds_needed": None}) == "undecided (20,000 test images would decide)"
+    assert verdict_text(needs) == "undecided (about 40 seeds would decide)"
+    assert verdict_text(needs | {"seeds_needed": None}) == "undecided (about 20,000 test images would decide)"
     assert verdict_text({"verdict": "undecided", "seeds_needed": None, "test_images_needed": None}) == "undecided"
 
 
@@ -204,6 +228,17 @@ def test_an_interruption_is_exit_status_130(
     assert "the same command goes on from there" in capsys.readouterr().err
 
 
+def test_an_interruption_during_imports_is_exit_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paribus.cli._run", interrupt)
+    assert main(["run", "lenet-digits"]) == 130
+    assert capsys.readouterr().err.startswith("interrupted: ")
+
+
 def test_a_bug_is_named_as_one(file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fail_with(ZeroDivisionError("division by zero"), monkeypatch)
     assert main(["run", file]) == 1
@@ -230,7 +265,8 @@ def test_debug_shows_the_traceback(file: str, monkeypatch: pytest.MonkeyPatch, w
         (["run"], "Missing argument 'EXPERIMENT'"),
         (["run", "a.toml", "--epochs", "5"], "No such option"),
         (["run", "a.toml", "--workers", "0"], "Invalid value for '--workers'"),
-        (["list", "cats"], "'cats' is not one of 'experiments', 'data', 'models', 'checks'"),
+        (["list", "cats"], "What is listed must be one of experiments, data, models, checks, but got `cats`."),
+        (["list", "modles"], "but got `modles`. Did you mean `models`?"),
     ],
 )
 def test_wrong_usage_is_exit_status_2(given: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,7 +290,7 @@ def test_help_fits_and_hides_nothing(capsys: pytest.CaptureFixture[str]) -> None
 def test_plan_says_what_is_ahead(
     file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arms = [PlannedArm("control", "torch-1", 12, 0, 3, 41.4), PlannedArm("relu", "torch-1", 12, 7, 300, None)]
+    arms = [PlannedArm("control", "torch-1", 12, 0, 3, 41.4), PlannedArm("relu", "torch-1", 12, 7, 300, 1000.0)]
     fired = Finding("P001", "fired", "experiment", "12 seeds cannot show anything.")
     plan = Plan(arms, 2, 3725.0, [fired, Finding("P002", "passed", "experiment", "")])
     monkeypatch.setattr(conduct, "plan", lambda experiment, options: plan)
@@ -262,8 +298,8 @@ def test_plan_says_what_is_ahead(
     printed = capsys.readouterr().out
     lines = [line.split() for line in printed.splitlines()]
     assert lines[1] == ["control", "torch-1", "0", "of", "12", "3", "41", "s"]
-    assert lines[2] == ["relu", "torch-1", "7", "of", "12", "300", "-"]
-    assert "7 runs to do on 2 workers, in about 62 min." in printed
+    assert lines[2] == ["relu", "torch-1", "7", "of", "12", "300", "16", "min", "40", "s"]
+    assert "7 runs to do on 2 workers, in about 1 h 2 min." in printed
     assert "12 seeds cannot show anything." in printed
     assert "P002" not in printed
 
@@ -272,13 +308,12 @@ def test_plan_says_what_is_ahead(
     ("missing", "workers", "seconds", "text"),
     [
         (0, 2, 0.0, "Every run is done."),
-        (3, 1, 59.0, "3 runs to do on 1 worker, in about 59 s."),
-        (3, 1, None, "3 runs to do on 1 worker, at an unknown pace."),
+        (1, 1, 59.0, "1 run to do on 1 worker, in about 59 s."),
         (3, 4, 9000.0, "3 runs to do on 4 workers, in about 2 h 30 min."),
     ],
 )
 def test_plan_says_how_long(
-    missing: int, workers: int, seconds: float | None, text: str, capsys: pytest.CaptureFixture[str]
+    missing: int, workers: int, seconds: float, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from paribus.cli.tables import show_plan
 
@@ -335,7 +370,7 @@ def test_report_rebuilds(results: Results, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(conduct, "rebuild", rebuild)
     assert main(["report", str(results.folder)]) == 0
     assert rebuilt == [results.folder]
-    assert "+0.11 pp" in capsys.readouterr().out
+    assert "+0.11 points" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paribus import arms, checks, verdicts
+from paribus import arms, checks, verdicts, wording
 from paribus.commentary import Sentence, comment
 from paribus.experiment import Experiment
 from paribus.store import Results
@@ -55,7 +55,8 @@ asks = "Which activation?"
 factor = "model.activation"
 values = ["tanh", "relu"]
 """
-NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?")
+NUMBER = re.compile(r"[+\u2212]?\d[\d,]*(?:\.\d+)?")
+DURATION = re.compile(r"takes (.*), one of the control (.*)\.")
 
 
 @pytest.fixture(autouse=True)
@@ -130,14 +131,25 @@ def explained(number: str, evidence: Sequence[Mapping[str, Any]]) -> bool:
         known += [float(np.mean(known))] if known else []
         figures += [*known, *([100 * value for value in known] if FRACTIONS.search(key) else [])]
         figures += [100 * float(target)] if target else []
-    printed, decimals = float(number.replace(",", "")), len(number.partition(".")[2])
+    printed, decimals = float(number.replace(",", "").replace("\u2212", "-")), len(number.partition(".")[2])
     is_rounded = decimals > 0 or abs(printed) >= 100  # Smaller whole numbers are written where they are exact.
     slack = 1e-9 + (0.5 * 10**-decimals if is_rounded else 0)
     return any(abs(printed - each) <= slack for each in figures)
 
 
+def without_durations(text: str, evidence: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence about cost, short of the durations that are the means of the seconds it quotes."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for item in evidence:
+        if item["key"] == "seconds":
+            seconds[item["run"].partition("/")[0]].append(item["value"])
+    right = [wording.duration(float(np.mean(values))) for values in seconds.values()]
+    found = DURATION.search(text)
+    return text if found is None or list(found.groups()) != right else DURATION.sub("", text)
+
+
 def unexplained(sentence: Mapping[str, Any]) -> list[str]:
-    text = re.sub(r"`[^`]*`", "", sentence["text"])
+    text = without_durations(re.sub(r"`[^`]*`", "", sentence["text"]), sentence["evidence"])
     text = text.replace("95 % interval", "").replace("Diverged runs", "")
     if "below 0.001" in text:
         assert any(item["key"] == "comparison.p_holm" and item["value"] < 0.001 for item in sentence["evidence"])
@@ -198,7 +210,9 @@ def test_the_test_of_numbers_can_fail(tmp_path: Path) -> None:
     assert unexplained(sentence) == []
     wrong = sentence["text"].replace("3 seeds", "8 seeds")
     assert unexplained({"text": wrong, "evidence": sentence["evidence"]}) == ["8"]
-    assert unexplained({"text": "It takes 123.4 s.", "evidence": sentence["evidence"]}) == ["123.4"]
+    cost = content["questions"][0]["comment"][-1]
+    assert unexplained(cost) == []
+    assert unexplained({**cost, "text": cost["text"].replace("takes ", "takes 7")}) != []
 
 
 def _texts(results: Results, question: str) -> list[str]:
@@ -206,9 +220,14 @@ def _texts(results: Results, question: str) -> list[str]:
     return next([s["text"] for s in q["comment"]] for q in content["questions"] if q["id"] == question)
 
 
-def test_limits_of_a_batch_size_question(tmp_path: Path) -> None:
+def test_limits_of_a_batch_size_question_are_said_however_many_arms_it_has(tmp_path: Path) -> None:
     texts = _texts(write(tmp_path / "result", 3, {"control": 0.9}), "batch")
-    assert any("holds at the shared learning rate of 0.1 only" in text for text in texts)
+    assert "The comparisons of `b256` and `b512` hold at the shared learning rate of 0.1 only." in texts
+    assert "At equal epochs the control makes 64 updates, `b256` 32 and `b512` 16." in texts
+    texts = _texts(
+        write(tmp_path / "gaps", 3, {"control": 0.9}, missing=[("b256", seed) for seed in range(3)]), "batch"
+    )
+    assert "The comparison of `b512` holds at the shared learning rate of 0.1 only." in texts
 
 
 def test_a_single_arm_gets_loss_speed_and_cost(tmp_path: Path) -> None:

@@ -44,13 +44,8 @@ def test_defaults_are_the_plain_ones() -> None:
     assert recipe.model.options == {"activation": "tanh", "pooling": "avg", "dropout": 0.0}
     assert (recipe.optim.name, recipe.optim.momentum, recipe.optim.weight_decay) == ("sgd", 0.0, 0.0)
     assert recipe.schedule.name == "constant"
-    assert recipe.augment.is_off
+    assert recipe.augment == AugmentConfig(hflip=False, vflip=False, shift=0, rotate=0, scale=0, elastic=0)
     assert (recipe.train.batch_size, recipe.train.keep, recipe.train.patience) == (128, "last", None)
-
-
-def test_augmentation_is_on_where_anything_is() -> None:
-    assert not AugmentConfig(shift=1).is_off
-    assert not AugmentConfig(hflip=True).is_off
 
 
 @pytest.mark.parametrize("value", [5000, 0.1, "test", "off", None])
@@ -272,6 +267,27 @@ def test_options_of_every_model_have_defaults() -> None:
 def test_nearest_offers_one_name_or_none() -> None:
     assert nearest("relo", ["relu", "gelu", "tanh"]) == " Did you mean `relu`?"
     assert nearest("xyz", ["relu"]) == ""
+    assert nearest("SGD", ["sgd", "adam"]) == " Did you mean `sgd`?"
+    assert nearest("lenet", ["LeNet5"]) == " Did you mean `LeNet5`?"
+
+
+def test_a_misspelt_key_comes_before_the_one_that_is_missing_for_it() -> None:
+    tables = recipe_with().model_dump()
+    tables["train"] = {"epoch": 5}
+    with pytest.raises(ConfigError, match=r"Unknown key `control.train.epoch`. Did you mean `epochs`\?"):
+        Recipe.parse(tables, "control")
+
+
+@pytest.mark.parametrize("value", [3, "digits", ["digits"]])
+def test_a_table_is_asked_for_where_there_is_none(value: object) -> None:
+    tables = {**recipe_with().model_dump(), "data": value}
+    with pytest.raises(ConfigError, match=r"`control.data` must be a table such as \{ key = value \}, but got "):
+        Recipe.parse(tables, "control")
+
+
+def test_a_data_set_has_a_name() -> None:
+    with pytest.raises(ConfigError, match=r"`arm.data.name` must be a text that is not empty, but got ''."):
+        recipe_with().with_factors({"data.name": ""})
 
 
 def test_exit_statuses_are_the_documented_ones() -> None:

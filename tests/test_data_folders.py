@@ -181,6 +181,16 @@ def test_a_layout_that_does_not_hold(tmp_path: Path, fault: str, packed: bool) -
     assert str(path) in str(caught.value)
 
 
+def test_a_folder_that_is_no_data_set_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise AssertionError(f"{path} was read")
+
+    write_files(tmp_path / "home", {"films/a.mkv": SQUARE, "letters/b.txt": SQUARE})
+    monkeypatch.setattr("paribus.data.folders.file_digest", refuse)
+    with pytest.raises(DataError, match="train and test cannot be found beside films, letters"):
+        ImageFolders("home", tmp_path / "home").fingerprint()
+
+
 def test_an_empty_class_folder(tmp_path: Path) -> None:
     reader = _read(tmp_path, class_files(arrays()))
     (reader.path / "train" / "d").mkdir()

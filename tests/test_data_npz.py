@@ -78,6 +78,10 @@ FAULTS: dict[str, tuple[Arrays, str]] = {
     "float labels": ({"y_train": np.arange(30) % 3 * 1.0}, "must hold whole numbers.*float64"),
     "count": ({"y_train": np.arange(29) % 3}, "`x_train` holds 30 images and `y_train` 29 labels"),
     "from one": ({"y_train": np.arange(30) % 3 + 1}, "run from 1 to 3. Subtract 1"),
+    "one class": (
+        {"y_train": np.zeros(30, np.int64), "y_test": np.zeros(9, np.int64)},
+        "at least two classes to tell apart, but `.*mine.npz` has 1. Add another",
+    ),
     "negative": ({"y_test": np.arange(9) % 3 - 1}, "its test labels span -1 to 1"),
     "objects": ({"y_train": np.array([None] * 30)}, "must be an .npz file of plain arrays.*[Oo]bject arrays"),
 }

@@ -179,6 +179,14 @@ def test_a_damaged_cache_says_what_to_delete(source: Path, tmp_path: Path) -> No
         load_prepared(tmp_path / "none")
 
 
+def test_a_cache_whose_parts_were_deleted_is_prepared_anew(source: Path) -> None:
+    folder = prepare(DataConfig(name=str(source))).folder
+    (folder / "meta.json").unlink()
+    (folder / "test-images.npy").unlink()
+    assert prepare(DataConfig(name=str(source))).folder == folder
+    assert load_prepared(folder).num_classes == 3
+
+
 def test_preparing_loads_no_torch(source: Path) -> None:
     code = (
         "import sys; from paribus.config import DataConfig; from paribus.data import prepare, load_prepared, draw; "

@@ -280,6 +280,11 @@ def test_a_path_is_read_as_what_it_holds(tmp_path: Path, monkeypatch: pytest.Mon
     assert [reader.name for reader in found.values()] == ["images", "images", "photos", "photos", "letters"]
 
 
+def test_endings_in_capitals_serve(tmp_path: Path) -> None:
+    write_zip(tmp_path / "IMAGES.ZIP", class_files(arrays()))
+    assert isinstance(locate(str(tmp_path / "IMAGES.ZIP")), ImageFolders)
+
+
 def test_a_known_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path / "digits", class_files(arrays()))
     monkeypatch.chdir(tmp_path)

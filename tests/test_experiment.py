@@ -116,13 +116,28 @@ REFUSED_QUESTIONS = {
         r"An arm must change one factor, but `question.q.arms.a` changes 2",
     ),
     "unknown factor": ('arms.a = { "optim.lrate" = 1 }', r"Unknown key `optim.lrate`. Keys of `optim`: name, lr"),
-    "value out of range": ('arms.a = { "train.epochs" = 0 }', r"`question.q.arms.a.train.epochs` must be at least 1"),
+    "value out of range": (
+        'arms.a = { "train.epochs" = 0 }',
+        r"`question.q.arms.a` must be a valid change of the control, but is not: `train.epochs` must be at least 1",
+    ),
+    "value of an option": (
+        'arms.a = { "model.activation" = "rleu" }',
+        r"`question.q.arms.a` must be .*: `model.activation` must be tanh, .* but got 'rleu'. Did you mean `relu`\?",
+    ),
+    "names that differ in case": (
+        'arms.big = { "optim.lr" = 1 }\narms.BIG = { "optim.lr" = 2 }',
+        r"names of two arms must differ in more than case, because they name folders, but got `big` and `BIG`.",
+    ),
+    "sweep over lists": (
+        'factor = "optim.betas"\nvalues = [[0.9, 0.9], [0.8, 0.9]]',
+        r"name of an arm must be .* but `question.q.values` names `\[0.9, 0.9\]`. .* write such values as `arms`.",
+    ),
     "arm called control": (
         'arms.control = { "optim.lr" = 1 }',
-        r"name of an arm must be .* not `control`, but got `con",
+        r"name of an arm must be .* not `control`, but `question.q.arms.control` names `con",
     ),
-    "arm with a slash": ('arms."a/b" = { "optim.lr" = 1 }', r"The name of an arm must be letters, .* but got `a/b`"),
-    "arm that climbs": ('arms.".." = { "optim.lr" = 1 }', r"The name of an arm must be letters, .* but got `..`"),
+    "arm with a slash": ('arms."a/b" = { "optim.lr" = 1 }', r"The name of an arm must be letters, .* names `a/b`"),
+    "arm that climbs": ('arms.".." = { "optim.lr" = 1 }', r"The name of an arm must be letters, .* names `..`"),
     "together flat": (
         'arms.a = { "optim.lr" = 1 }\ntogether = ["optim.lr"]',
         r"must be a list of lists of factors, but",
@@ -216,9 +231,11 @@ def test_there_is_no_experiment_without_a_control() -> None:
         Experiment.parse(HEAD)
 
 
-@pytest.mark.parametrize("seeds", ["0", "-1", "[]", "[0, 0]", "[0, -1]", "[0.5]", "true", '"ten"', "[true]"])
+@pytest.mark.parametrize(
+    "seeds", ["0", "-1", "1000000000", "[]", "[0, 0]", "[0, -1]", "[0.5]", "true", '"ten"', "[true]"]
+)
 def test_seeds_are_a_number_or_different_whole_numbers(seeds: str) -> None:
-    with pytest.raises(ConfigError, match=r"`experiment.seeds` must be a number of at least 1, or a list .* Use 10"):
+    with pytest.raises(ConfigError, match=r"`experiment.seeds` must be a number from 1 to 10,000, or a list .* Use 10"):
         parse("", f"experiment.seeds={seeds}")
 
 
@@ -290,8 +307,19 @@ def test_files_are_read_and_named_when_they_cannot_be(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"An experiment file must be readable text, but `.*small.toml` is not"):
         Experiment.load(path)
-    with pytest.raises(ConfigError, match=r"An experiment file must be readable text"):
+    with pytest.raises(ConfigError, match=r"An experiment must be a TOML file, but `.*` is a folder. Give the file"):
         Experiment.load(tmp_path)
+
+
+def test_a_file_may_begin_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(HEAD + CONTROL_TABLE, encoding="utf-8-sig")
+    assert Experiment.load(path) == Experiment.parse(HEAD + CONTROL_TABLE)
+
+
+def test_values_of_a_sweep_that_are_close_have_names_of_their_own() -> None:
+    experiment = parse('factor = "optim.lr"\nvalues = [0.12345678, 0.12345679, 0.001]')
+    assert experiment.questions[0].arms == ("lr-0.12345678", "lr-0.12345679", "lr-0.001")
 
 
 @given(

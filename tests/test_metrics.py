@@ -1,42 +1,16 @@
 from __future__ import annotations
 
-import importlib
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special, stats
+from scipy import special
 
 from paribus.errors import DataError
-from paribus.metrics import confusion, cross_entropy, per_class_accuracy, wilson, worst_errors
+from paribus.metrics import confusion, cross_entropy, worst_errors
 from paribus.store import Predictions
-
-
-@given(st.integers(1, 20_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_wilson_is_that_of_scipy(counts: tuple[int, int]) -> None:
-    expected = stats.binomtest(*counts).proportion_ci(0.95, "wilson")
-    assert wilson(*counts) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-@pytest.mark.parametrize("correct, total", [(0, 50), (49, 50), (50, 50), (9905, 10_000)])
-def test_wilson_is_that_of_statsmodels(correct: int, total: int) -> None:
-    proportion = importlib.import_module("statsmodels.stats.proportion")
-    expected = proportion.proportion_confint(correct, total, method="wilson")
-    assert wilson(correct, total) == pytest.approx(expected, abs=1e-12)
-
-
-def test_wilson_gives_the_resolution_of_known_test_sets() -> None:
-    low, high = wilson(9905, 10_000)
-    assert (high - low) / 2 == pytest.approx(0.0019, abs=0.0001)
-    assert wilson(49, 50) == pytest.approx((0.895, 0.996), abs=0.001)
-
-
-@pytest.mark.parametrize("correct, total", [(-1, 5), (6, 5), (0, 0)])
-def test_wilson_refuses_impossible_counts(correct: int, total: int) -> None:
-    with pytest.raises(DataError, match=f"0 <= correct <= total .* but got {correct} of {total}"):
-        wilson(correct, total)
 
 
 def test_cross_entropy_is_that_of_scipy_and_exact_for_large_logits() -> None:
@@ -61,7 +35,6 @@ def test_cross_entropy_refuses_shapes_that_do_not_go_together() -> None:
 def test_confusion_counts_examples_without_an_answer_in_the_last_column() -> None:
     labels, classes = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, -1, 1])
     assert confusion(labels, classes, 3).tolist() == [[1, 1, 0, 0], [0, 2, 0, 1], [0, 0, 0, 0]]
-    assert per_class_accuracy(labels, classes, 3) == [0.5, pytest.approx(2 / 3), None]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 4)), max_size=60))

@@ -338,6 +338,11 @@ class Fixed(nn.Module):
         logits = self.fc(x.flatten(1))
         return {"logits": logits, "labels": logits.argmax(1), "few": logits[:, :9], "pair": (logits, x)}[self.kind]
 
+class Frozen(Fixed):
+    def __init__(self):
+        super().__init__()
+        self.requires_grad_(False)
+
 class Shaped(nn.Module):
     def __init__(self, *, image_shape, outputs, **rest):
         super().__init__()
@@ -408,6 +413,7 @@ def test_the_code_digest_follows_the_file(user_file: Path) -> None:
         ("Fixed", {"kind": "pair"}, r"must give logits as one tensor \(2, 10\), but gave tuple."),
         ("Fixed", {"kind": "labels"}, r"must give logits, float \(2, 10\) .* but gave int64 \(2,\)."),
         ("Fixed", {"kind": "few"}, r"for two images and 10 classes, but gave float32 \(2, 9\)."),
+        ("Frozen", {}, "must have parameters to train, but none of its 2 requires a gradient. Keep layers"),
     ],
 )
 def test_a_users_mistake_is_named(user_file: Path, name: str, options: dict[str, Any], message: str) -> None:

@@ -14,19 +14,19 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from paribus import verdicts
+from paribus.cli.tables import show_verdicts
 from paribus.experiment import Experiment, RunSpec
-from paribus.metrics import wilson
-from paribus.report import figures, words, write_report
-from paribus.report.evidence import Evidence
-from paribus.report.pages import build
+from paribus.report import figures, write_report
+from paribus.report.build import build
+from paribus.report.material import Material
 from paribus.report.render import to_html, to_markdown
+from paribus.stats import wilson
 from paribus.store import Results
 from paribus.testing.synthetic import example_experiment, write_results
+from paribus.wording import NOTHING, difference, interval
 
 ACCURACY = {"control": 0.9, "relu": 0.95, "relu-max": 0.97, "lr-0.001": 0.4, "lr-0.01": 0.8, "lr-10": 0.2}
 HEAD = """
@@ -105,7 +105,7 @@ class Page(HTMLParser):
 
 def report(results: Results) -> tuple[dict[str, Any], Page]:
     content = verdicts.compute(results)
-    return content, Page(to_html(build(Evidence.gather(results, content))))
+    return content, Page(to_html(build(Material.gather(results, content))))
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_numbers_of_arms_are_those_of_the_verdicts(full: Results, page: Page) ->
         expected = [100 * value for value in (accuracy["mean"], *accuracy["ci95"])]
         assert numbers(row["Test accuracy (%)"]) == pytest.approx(expected, abs=0.00501)
         if loss["mean"] is None:
-            assert row["Test loss"] == words.NOTHING
+            assert row["Test loss"] == NOTHING
         else:
             assert numbers(row["Test loss"]) == pytest.approx([loss["mean"], *loss["ci95"]], rel=0.006)
         assert numbers(row["Time per run"])[0] == pytest.approx(entry["seconds_per_run"], rel=0.05)
@@ -229,7 +229,7 @@ def test_numbers_of_arms_are_those_of_the_verdicts(full: Results, page: Page) ->
 def test_numbers_of_comparisons_are_those_of_the_verdicts(full: Results, page: Page) -> None:
     questions = full.read_json("verdicts.json")["questions"]
     compared = {each["arm"]: each for question in questions for each in question["comparisons"]}
-    rows = [row for row in page.table_with("Arm") if row.get("Verdict", words.NOTHING) != words.NOTHING]
+    rows = [row for row in page.table_with("Arm") if row.get("Verdict", NOTHING) != NOTHING]
     assert {row["Arm"] for row in rows} == set(compared)
     for row in rows:
         entry = compared[row["Arm"]]
@@ -239,6 +239,23 @@ def test_numbers_of_comparisons_are_those_of_the_verdicts(full: Results, page: P
         assert numbers(row["These test images only"]) == pytest.approx(here, abs=0.00501)
         assert row["Verdict"].split("\n")[0] == entry["verdict"]
         assert numbers(row["p (Holm)"])[0] == pytest.approx(max(entry["p_holm"], 0.001), abs=0.00501)
+
+
+def test_a_difference_reads_the_same_in_prose_table_and_terminal(
+    full: Results, page: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = full.read_json("verdicts.json")
+    show_verdicts(content, full.folder)
+    printed = " ".join(capsys.readouterr().out.split())
+    cells = {row["Arm"]: row["Difference (points)"] for row in page.table_with("Arm") if "Verdict" in row}
+    for question in content["questions"]:
+        prose = " ".join(sentence["text"] for sentence in question["comment"])
+        for entry in question["comparisons"]:
+            found = difference(entry["difference"], "test_accuracy")
+            ends = interval(entry["ci95"], lambda end: difference(end, "test_accuracy"))
+            assert cells[entry["arm"]] == f"{found}\n{ends}"
+            assert f"a difference of {found} points (95 % interval on new images {ends}," in prose
+            assert f"{entry['arm']} {found} points {ends} {entry['verdict']}" in printed
 
 
 def test_summary_has_the_verdict_difference_and_interval_of_every_comparison(full: Results, page: Page) -> None:
@@ -328,9 +345,10 @@ def test_figures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     results = write_results(tmp_path / "result", small(HOSTILE, asks=HOSTILE), {"control": 0.9})
     content = verdicts.compute(results)
-    content["checks"].append({"code": "P999", "outcome": "fired", "where": "relu", "message": HOSTILE})
+    hostile = {"code": "P999", "level": "note", "outcome": "fired", "where": "relu", "message": HOSTILE}
+    content["checks"].append(hostile)
     content["questions"][0]["comment"] = [{"text": HOSTILE, "evidence": []}]
-    data = build(Evidence.gather(results, content))
+    data = build(Material.gather(results, content))
     page, text = Page(to_html(data)), to_markdown(data)
     assert "script" not in {tag for tag, _ in page.tags}
     assert page.text.count("alert(") >= 4
@@ -346,7 +364,7 @@ def test_a_text_cannot_begin_a_heading_or_a_list_in_markdown(tmp_path: Path, sta
     results = write_results(tmp_path / "result", small(seeds=1), {"control": 0.9}, missing=missing)
     content = verdicts.compute(results)
     content["questions"][0]["comment"] = [{"text": start, "evidence": []}]
-    lines = to_markdown(build(Evidence.gather(results, content))).splitlines()
+    lines = to_markdown(build(Material.gather(results, content))).splitlines()
     assert start not in lines
     assert any(line.replace("\\", "") == start for line in lines)
 
@@ -460,34 +478,16 @@ def test_curves_stop_being_means_where_a_run_has_ended() -> None:
     ).count("<path")
 
 
-@given(st.floats(-1, 1), st.integers(0, 3))
-def test_points_say_the_sign_and_the_number(fraction: float, digits: int) -> None:
-    text = words.points(fraction, digits)
-    assert numbers(text)[0] == pytest.approx(100 * fraction, abs=0.5001 * 10**-digits)
-    assert text[0] in "+\u2212" or numbers(text)[0] == 0
+def test_changes_name_the_old_value_and_the_new_one(page: Page) -> None:
+    changed = {row["Arm"]: row["What changed"] for row in page.table_with("Arm") if "What changed" in row}
+    assert changed["relu-max"] == "model.activation: tanh \u2192 relu; model.pooling: avg \u2192 max"
+    assert changed["control"] == "nothing"
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, words.NOTHING), (0.42, "0.42 s"), (9.99, "10 s"), (41.2, "41 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
-)
-def test_seconds_come_in_the_unit_that_suits_them(value: float | None, text: str) -> None:
-    assert words.seconds(value) == text
-
-
-def test_words_for_numbers() -> None:
-    assert words.percent(0.98951) == "98.95"
-    assert words.percent(-0.01) == "\u22121.00"
-    assert words.points(0.0) == "0.00"
-    assert words.points(-0.00001) == "0.00"
-    assert [words.loss(value) for value in (2.3026, 0.5, 0.034, 0.00031)] == ["2.30", "0.500", "0.0340", "0.00031"]
-    assert [words.probability(p) for p in (0.0001, 0.0123, 0.5)] == ["< 0.001", "0.012", "0.50"]
-    assert words.listed(["a"]) == "a" and words.listed(["a", "b", "c"]) == "a, b and c"
-    assert words.difference(0.0123, "test_loss", 2) == "+0.012"
-
-
-def test_changes_name_the_old_value_and_the_new_one() -> None:
-    experiment = example_experiment()
-    changes = words.changes(experiment.arms["relu-max"], experiment)
-    assert changes == "model.activation: tanh \u2192 relu; model.pooling: avg \u2192 max"
-    assert words.changes(experiment.arms["control"], experiment) == ""
+def test_an_option_that_the_control_lacks_is_absent_there(tmp_path: Path) -> None:
+    text = HEAD.format(title='"Width"', seeds=1, val=100) + QUESTION.format(asks='"A wider one?"')
+    arm = 'arms.wide = { "model.name" = "charcnn", "model.width" = 16 }\ntogether = [["model.name", "model.width"]]'
+    experiment = Experiment.parse(text.replace('arms.relu = { "model.activation" = "relu" }', arm))
+    _, page = report(write_results(tmp_path / "result", experiment, {"control": 0.9}))
+    changed = page.table_with("Arm")[1]["What changed"]
+    assert changed == "model.name: lenet5 \u2192 charcnn; model.width: (absent) \u2192 16"

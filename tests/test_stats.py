@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 
 from paribus import stats
 from paribus.errors import DataError
-from paribus.stats import CrossedComparison, Needed, crossed, equivalence, holm, paired_by_seed, seeds_needed
+from paribus.stats import CrossedComparison, Needed, crossed, equivalence, holm, paired_by_seed, seeds_needed, wilson
 
 Array = npt.NDArray[Any]
 
@@ -354,3 +354,28 @@ def test_t_interval_is_that_of_scipy() -> None:
     assert stats.t_interval(values) == pytest.approx(tuple(expected))
     assert stats.t_interval([0.5]) is None
     assert stats.t_interval([0.5, 0.5]) is None
+
+
+@given(st.integers(1, 20_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
+def test_wilson_is_that_of_scipy(counts: tuple[int, int]) -> None:
+    expected = scipy_stats.binomtest(*counts).proportion_ci(0.95, "wilson")
+    assert wilson(*counts) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("correct, total", [(0, 50), (49, 50), (50, 50), (9905, 10_000)])
+def test_wilson_is_that_of_statsmodels(correct: int, total: int) -> None:
+    proportion = importlib.import_module("statsmodels.stats.proportion")
+    expected = proportion.proportion_confint(correct, total, method="wilson")
+    assert wilson(correct, total) == pytest.approx(expected, abs=1e-12)
+
+
+def test_wilson_gives_the_resolution_of_known_test_sets() -> None:
+    low, high = wilson(9905, 10_000)
+    assert (high - low) / 2 == pytest.approx(0.0019, abs=0.0001)
+    assert wilson(49, 50) == pytest.approx((0.895, 0.996), abs=0.001)
+
+
+@pytest.mark.parametrize("correct, total", [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_refuses_impossible_counts(correct: int, total: int) -> None:
+    with pytest.raises(DataError, match=f"0 <= correct <= total .* but got {correct} of {total}"):
+        wilson(correct, total)

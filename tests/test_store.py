@@ -128,6 +128,16 @@ def test_state_follows_a_run_through_its_life(results: Results) -> None:
     assert results.state(spec_of(results, engine="torch-2")) == "superseded"
 
 
+def test_setting_aside_leaves_a_run_of_this_recipe(results: Results) -> None:
+    spec = spec_of(results)
+    results.set_aside(spec)
+    assert results.state(spec) == "missing"
+    results.begin(spec)
+    results.set_aside(spec)
+    assert results.state(spec) == "partial"
+    assert not (results.folder / "superseded").exists()
+
+
 def test_a_run_of_another_recipe_is_set_aside_and_kept(results: Results) -> None:
     old = spec_of(results)
     finish(results, old)
@@ -162,6 +172,68 @@ def test_resume_goes_on_from_the_checkpoint_and_cuts_what_is_newer(results: Resu
     writer.epoch(record_of(3), 0.25, {"w": np.full(2, 3)})
     writer.finish(result_of(writer.spec), PREDICTIONS, WEIGHTS)
     assert results.runs("control")[0].epochs == tuple(record_of(epoch) for epoch in (1, 2, 3))
+
+
+@pytest.mark.parametrize("lost", ["epochs.jsonl", "times.jsonl"])
+def test_a_run_whose_records_are_deleted_begins_anew(results: Results, lost: str) -> None:
+    writer = results.begin(spec_of(results))
+    writer.epoch(record_of(1), 0.25, {"w": np.zeros(1)})
+    (writer.folder / lost).unlink()
+    assert writer.resume() is None
+    assert [path.name for path in writer.folder.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "lost", ["result.json", "predictions.npz", "model.safetensors", "epochs.jsonl", "times.jsonl", "config.json"]
+)
+def test_a_run_that_lost_a_part_is_trained_again(results: Results, lost: str) -> None:
+    spec = spec_of(results)
+    folder = finish(results, spec)
+    (folder / lost).unlink()
+    assert results.state(spec) != "finished"
+    writer = results.begin(spec)
+    assert not (folder / "result.json").exists(), "an old result must not pass for that of the new training"
+    assert writer.resume() is None
+    finish(results, spec)
+    assert results.state(spec) == "finished"
+
+
+def test_a_config_without_a_recipe_is_not_of_this_experiment(results: Results) -> None:
+    (finish(results, spec_of(results)) / "config.json").write_text("{}")
+    assert results.runs("control") == []
+    assert results.state(spec_of(results)) == "superseded"
+
+
+def test_a_folder_of_another_experiment_is_refused(results: Results) -> None:
+    other = Experiment.parse(EXPERIMENT.replace('name = "small"', 'name = "other"', 1))
+    refused = pytest.raises(StoreError, match=r"belong to one experiment, but .* holds `small`, not `other`. Choose")
+    with refused, Results(results.folder, other).lock():
+        pass
+    (results.folder / "experiment.toml").write_text("[experiment\n")
+    damaged = pytest.raises(StoreError, match=r"experiment.toml` is damaged and cannot be read: .* Delete this file")
+    with damaged, results.lock():
+        pass
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(results: Results, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".profile").write_text("")
+    with Results(home, results.experiment).lock():
+        pass  # Hidden files are no content.
+    (home / ".lock").unlink(missing_ok=True)
+    (home / "letters").mkdir()
+    refused = pytest.raises(StoreError, match=r"must be new, empty or hold a result, but .*home` holds `letters`.")
+    with refused, Results(home, results.experiment).lock():
+        pass
+    assert sorted(path.name for path in home.iterdir()) == [".profile", "letters"]
+
+
+def test_a_result_that_lost_its_experiment_file_goes_on(results: Results) -> None:
+    finish(results, spec_of(results))
+    (results.folder / "experiment.toml").unlink()
+    with results.lock():
+        assert results.state(spec_of(results)) == "finished"
 
 
 def test_resume_refuses_a_checkpoint_whose_epochs_are_lost(results: Results) -> None:
@@ -242,6 +314,8 @@ def test_what_is_not_there_says_how_to_make_it(results: Results) -> None:
         ("model.safetensors", b"\xff" * 64),
         ("times.jsonl", b'{"epoch": 1, "seconds": \n'),
         ("config.json", b"\xff\xfe"),
+        ("config.json", b"[1]"),
+        ("times.jsonl", b"3\n"),
     ],
 )
 def test_a_damaged_file_is_named(results: Results, name: str, content: bytes) -> None:
@@ -254,7 +328,7 @@ def test_a_damaged_file_is_named(results: Results, name: str, content: bytes) ->
         "times.jsonl": lambda: run.epoch_seconds,
         "config.json": run.config,
     }
-    with pytest.raises(StoreError, match=rf"{name}` is damaged and cannot be read: .* Delete its folder"):
+    with pytest.raises(StoreError, match=rf"{name}` is damaged and cannot be read: .* Delete this file and run"):
         reads[name]()
 
 
@@ -268,7 +342,9 @@ def test_predictions_without_labels_are_damaged(results: Results) -> None:
 def test_a_result_of_another_version_says_so(results: Results) -> None:
     folder = finish(results, spec_of(results))
     (folder / "result.json").write_text('{"arm": "control", "flavour": 1}')
-    with pytest.raises(StoreError, match=r"result.json` must hold the keys of this version of paribus, .*flavour"):
+    with pytest.raises(
+        StoreError, match=r"result.json` must hold the keys of this version of paribus, .*flavour.*Delete this"
+    ):
         results.runs("control")
 
 

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -68,15 +67,9 @@ def test_the_domain_loads_no_torch() -> None:
     assert loaded_after(imports, *HEAVY) == []
 
 
-def test_help_loads_nothing_heavy_and_is_quick() -> None:
-    code = "from paribus.cli import main\nmain(['--help'])"
-    assert loaded_after(code, *HEAVY, "numpy", "pydantic") == []
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run_python(code)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+def test_help_loads_nothing_heavy() -> None:
+    """Its time is in benchmarks/launch."""
+    assert loaded_after("from paribus.cli import main\nmain(['--help'])", *HEAVY, "numpy", "pydantic") == []
 
 
 def commands() -> dict[str, Any]:

@@ -284,10 +284,10 @@ def test_val_ties_go_to_the_lower_loss_and_a_diverged_run_counts_as_nothing_lear
     assert arms.best_on_val(question, stored) == "lr-0.01"
     run = stored["lr-1"].runs[0]
     stored["lr-1"] = dataclasses.replace(stored["lr-1"], runs=(dataclasses.replace(run, epochs=()),))
-    assert arms.val_accuracy(stored["lr-1"]) == 0
+    assert arms.val_accuracy(stored["lr-1"].runs) == 0
     run = stored["control"].runs[0]
     stored["control"] = dataclasses.replace(stored["control"], runs=(dataclasses.replace(run, epochs=()),))
-    assert arms.val_accuracy(stored["control"]) is None
+    assert arms.val_accuracy(stored["control"].runs) is None
 
 
 def test_arms_that_do_not_differ_at_all_are_undecided(write: Write) -> None:

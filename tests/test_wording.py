@@ -1,39 +1,121 @@
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paribus import wording
+from paribus.experiment import METRICS, Metric
+
+
+def as_number(text: str) -> float:
+    return float(text.replace("\u2212", "-").replace(",", ""))
+
+
+def test_accuracies_are_percent_with_two_decimals() -> None:
+    assert [wording.percent(x) for x in (0.98951, 1.0, 0.0, -0.01, None)] == [
+        "98.95",
+        "100.00",
+        "0.00",
+        "\u22121.00",
+        wording.NOTHING,
+    ]
+
+
+def test_losses_have_four_decimals_and_small_ones_two_digits() -> None:
+    assert [wording.loss(x) for x in (2.3026, 0.034, 0.00031, 1e-9, 0.0, -0.5, 1523.5, None)] == [
+        "2.3026",
+        "0.0340",
+        "0.00031",
+        "0.000000",
+        "0.0000",
+        "\u22120.5000",
+        "1,523.5000",
+        wording.NOTHING,
+    ]
+
+
+def test_levels_margins_and_units_are_those_of_the_metric() -> None:
+    assert [wording.level(0.034, metric) for metric in METRICS] == ["3.40 %", "0.0340"]
+    assert [wording.unit(metric) for metric in METRICS] == ["points", "nats"]
+    assert [wording.margin(x, "test_accuracy") for x in (0.001, 0.01, 0.07)] == ["0.1 points", "1 point", "7 points"]
+    assert wording.margin(0.005, "test_loss") == "0.005 nats"
+
+
+@given(st.floats(-1, 1), st.sampled_from(METRICS))
+def test_a_difference_says_its_sign_and_its_number(value: float, metric: Metric) -> None:
+    text = wording.difference(value, metric)
+    scale, slack = (100, 0.005) if metric == "test_accuracy" else (1, 0.00005)
+    assert math.isclose(as_number(text), scale * value, abs_tol=1.001 * slack)
+    assert text[0] in "+\u2212" or as_number(text) == 0
+    assert "-" not in text
+
+
+def test_a_difference_of_nothing_has_no_sign() -> None:
+    assert [wording.difference(x, "test_accuracy") for x in (0.0, -0.00001, None)] == ["0.00", "0.00", wording.NOTHING]
+    assert wording.difference(-0.00001, "test_loss") == "0.0000"
+
+
+def test_an_interval_is_written_like_its_estimate() -> None:
+    assert wording.interval((0.98, 1.02), wording.percent) == "98.00 to 102.00"
+    assert wording.interval((-0.1, 0.2), lambda end: wording.difference(end, "test_loss")) == "\u22120.1000 to +0.2000"
+    assert wording.interval(None, wording.percent) == ""
+
+
+def test_p_values() -> None:
+    assert [wording.p_value(p) for p in (0.0004, 0.0213, 0.3, 1.0, None)] == [
+        "below 0.001",
+        "0.021",
+        "0.30",
+        "1.00",
+        wording.NOTHING,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (0.42, "0.42 s"),
+        (9.99, "10 s"),
+        (41.2, "41 s"),
+        (99.6, "1 min 40 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_a_duration_comes_in_the_unit_that_suits_it(seconds: float, text: str) -> None:
+    assert wording.duration(seconds) == text
 
 
 def test_numbers_agree_with_their_nouns() -> None:
     assert [wording.count(n, "run") for n in (0, 1, 2, 1200)] == ["0 runs", "1 run", "2 runs", "1,200 runs"]
-    assert [wording.points(x) for x in (0.001, 0.01, 0.05)] == ["0.1 points", "1 point", "5 points"]
+    assert [wording.plain(x) for x in (4.0, 4.25, 1200.0)] == ["4", "4.2", "1,200"]
 
 
-@pytest.mark.parametrize(
-    "names, text", [(["a"], "`a`"), (["a", "b"], "`a` and `b`"), (["a", "b", "c"], "`a`, `b` and `c`")]
-)
-def test_names_in_a_row(names: list[str], text: str) -> None:
-    assert wording.named(names) == text
+def test_names_in_a_row() -> None:
+    assert [wording.listed(["a", "b", "c"][:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+    assert wording.named(["a", "b", "c"]) == "`a`, `b` and `c`"
 
 
-@pytest.mark.parametrize(
-    "value, digits, decimals", [(0.0123, 2, 3), (12.3, 2, 0), (1.23, 2, 1), (0, 2, 0), (1e-12, 2, 6), (-0.5, 1, 1)]
-)
-def test_decimals_show_the_leading_digits(value: float, digits: int, decimals: int) -> None:
-    assert wording.decimals_for(value, digits) == decimals
+def test_settings_are_written_as_in_the_file() -> None:
+    assert [wording.setting(x) for x in (0.001, 3, "relu", True, None, [0.9, 0.99])] == [
+        "0.001",
+        "3",
+        "relu",
+        "true",
+        "off",
+        "[0.9, 0.99]",
+    ]
 
 
-def test_two_figures_have_the_same_decimals() -> None:
-    assert wording.alike(0.0341, 0.25) == ("0.0341", "0.2500")
-    assert wording.alike(98.954, 7.1, " %") == ("98.954 %", "7.100 %")
-    assert wording.alike(0.0, 0.25) == ("0.000", "0.250")
-    assert wording.alike(0.0, 0.0) == ("0", "0")
+def test_what_would_decide() -> None:
+    assert wording.would_decide(12, 3000) == "about 12 seeds or 3,000 test images would decide"
+    assert wording.would_decide(None, 3000) == "about 3,000 test images would decide"
+    assert wording.would_decide(None, None) == "neither more seeds nor more test images alone would decide"
 
 
-def test_single_figures() -> None:
-    assert [wording.plain(x) for x in (4.0, 4.25)] == ["4", "4.2"]
-    assert [wording.setting(x) for x in (0.001, 3, "relu", True)] == ["0.001", "3", "`relu`", "`True`"]
-    assert [wording.p_value(p) for p in (0.0004, 0.0213, 0.3, 1.0)] == ["below 0.001", "0.021", "0.30", "1.0"]
-    assert wording.digits(1234.5) == "1,234"
+def test_a_title_continues_a_sentence() -> None:
     assert wording.lower("Too few seeds") == "too few seeds"

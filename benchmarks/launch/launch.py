@@ -1,7 +1,8 @@
-"""Time `paribus run` from outside: the first step, one worker against two, and the peak memory of a worker.
+"""Time `paribus` from outside: help, the first step, one worker against two, and the peak memory of a worker.
 
-first step   wall seconds from the start of the command until the record of an epoch of one single step is on disk, so
-             an upper bound; MNIST is decoded already, Python's files are in the page cache
+help         wall seconds of `paribus --help`
+first step   wall seconds from the start of the command until the first epoch begins: until its record is on disk, less
+             the epoch's own seconds; MNIST is decoded already, Python's files are in the page cache
 workers      wall seconds of the whole command, start-up and report included, for four runs of two epochs of LeNet-5
              on MNIST, with one worker and with two, alternating
 memory       the highest VmHWM of a worker during those runs: all resident pages, the shared images included
@@ -32,32 +33,39 @@ name = "launch"
 seeds = {seeds}
 margin = 0.001
 [control]
-data = {{ name = "mnist", pad = 2, val = 5000{subset} }}
+data = {{ name = "mnist", pad = 2, val = 5000 }}
 model = {{ name = "lenet5" }}
 optim = {{ lr = 0.1 }}
 train = {{ epochs = {epochs}, batch_size = 128 }}
 """
 
 
+def show_help() -> float:
+    """Return the seconds of `paribus --help`."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "paribus", "--help"], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
 def first_step() -> float:
-    """Return the seconds from the command to the first record."""
+    """Return the seconds from the command to the start of the first epoch."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        process = command(Path(folder), EXPERIMENT.format(seeds=1, epochs=1, subset=", train_size = 128"), workers=1)
-        record = Path(folder) / "out/runs/control/0/epochs.jsonl"
-        while not record.exists():
+        process = command(Path(folder), EXPERIMENT.format(seeds=1, epochs=1), workers=1)
+        record = Path(folder) / "out/runs/control/0/times.jsonl"
+        while not (record.exists() and record.read_text(encoding="utf-8").endswith("\n")):
             assert process.poll() is None, "the command ended without a record"
             time.sleep(0.005)
         seconds = time.perf_counter() - start
         process.wait()
-        return seconds
+        return seconds - float(json.loads(record.read_text(encoding="utf-8"))["seconds"])
 
 
 def whole_command(workers: int) -> tuple[float, float]:
     """Return the seconds of the command and the peak MiB of its largest worker."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        process = command(Path(folder), EXPERIMENT.format(seeds=4, epochs=2, subset=""), workers)
+        process = command(Path(folder), EXPERIMENT.format(seeds=4, epochs=2), workers)
         peak = 0.0
         while process.poll() is None:
             peak = max([peak, *worker_peaks(process.pid)])
@@ -92,13 +100,14 @@ def main() -> None:
     first_step()  # Decodes the images and fills the page cache.
     rows: list[dict[str, object]] = []
     for number in range(rounds):
+        rows.append({"what": "help", "round": number, "seconds": round(show_help(), 3), "peak_mib": ""})
         rows.append({"what": "first step", "round": number, "seconds": round(first_step(), 3), "peak_mib": ""})
         for workers in (1, 2):
             seconds, peak = whole_command(workers)
             rows.append(
                 {"what": f"workers {workers}", "round": number, "seconds": round(seconds, 2), "peak_mib": round(peak)}
             )
-        print(*rows[-3:], sep="\n", flush=True)
+        print(*rows[-4:], sep="\n", flush=True)
     with (HERE / "launch.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -123,7 +132,7 @@ def table(rows: list[dict[str, object]], rounds: int) -> str:
         "| what | median | min to max |",
         "|---|---|---|",
     ]
-    for what in ("first step", "workers 1", "workers 2"):
+    for what in ("help", "first step", "workers 1", "workers 2"):
         seconds = column(what)
         lines.append(f"| {what} | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} |")
     lines += ["", f"Runs per hour of two workers: {ratio:.2f} times one (median of rounds). ", ""]

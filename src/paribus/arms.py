@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from paribus.errors import StoreError
 from paribus.experiment import CONTROL, Experiment, Metric, Question
-from paribus.metrics import cross_entropy, wilson
-from paribus.stats import Interval, t_interval
+from paribus.metrics import cross_entropy
+from paribus.stats import Interval, t_interval, wilson
 from paribus.store import EpochRecord, Results, Run
 
 Floats = npt.NDArray[np.float64]
@@ -117,16 +117,16 @@ def kept_epoch(run: Run) -> EpochRecord | None:
     return next((record for record in run.epochs if record.epoch == run.result.epoch_kept), None)
 
 
-def val_accuracy(arm: ArmRuns) -> float | None:
-    """Return the arm's mean val accuracy at the kept epochs, None without runs or without val; see `_val_figures`."""
-    figures = _val_figures(arm)
+def val_accuracy(runs: Sequence[Run]) -> float | None:
+    """Return the mean val accuracy of an arm's runs at their kept epochs, None without any; see `_val_figures`."""
+    figures = _val_figures(runs)
     return float(np.mean([accuracy for accuracy, _ in figures])) if figures else None
 
 
-def _val_figures(arm: ArmRuns) -> list[tuple[float, float]]:
+def _val_figures(runs: Sequence[Run]) -> list[tuple[float, float]]:
     """Val accuracy and loss of each run; a diverged run without them counts as 0 and infinite, never as absent."""
     figures = []
-    for run in arm.runs:
+    for run in runs:
         record = kept_epoch(run)
         accuracy = record.val_accuracy if record else None
         loss = record.val_loss if record else None
@@ -144,7 +144,7 @@ def best_on_val(question: Question, arms: Mapping[str, ArmRuns]) -> str | None:
     """
     ranked = []
     for place, name in enumerate(question.arms):
-        figures = _val_figures(arms[name])
+        figures = _val_figures(arms[name].runs)
         if figures:
             accuracy, loss = (float(mean) for mean in np.mean(figures, axis=0))
             keys = (-accuracy, loss) if question.metric == "test_accuracy" else (loss, -accuracy)
@@ -164,5 +164,5 @@ def sweep(question: Question, experiment: Experiment, arms: Mapping[str, ArmRuns
     rows = []
     for name in question.arms:
         row = {"value": experiment.arms[name].recipe.factor(question.factor), "arm": name}
-        rows.append(row | summary(arms[name]) | {"val_accuracy": val_accuracy(arms[name])})
+        rows.append(row | summary(arms[name]) | {"val_accuracy": val_accuracy(arms[name].runs)})
     return {"factor": question.factor, "values": rows, "best": best, "chosen_on": "val", "reason": reason}

@@ -17,9 +17,25 @@ import numpy as np
 
 from paribus.arms import ArmRuns
 from paribus.checks import Finding, of_question
-from paribus.experiment import CONTROL, Experiment, Question
+from paribus.experiment import CONTROL, Experiment, Metric, Question
 from paribus.store import Run
-from paribus.wording import alike, count, decimals_for, digits, lower, p_value, plain, points, setting
+from paribus.wording import (
+    count,
+    difference,
+    duration,
+    interval,
+    level,
+    listed,
+    loss,
+    lower,
+    margin,
+    named,
+    p_value,
+    plain,
+    setting,
+    unit,
+    would_decide,
+)
 
 Evidence = dict[str, Any]
 _LONGEST = 5
@@ -73,7 +89,7 @@ def comment(
     arms: Mapping[str, ArmRuns],
     findings: Sequence[Finding],
 ) -> list[Sentence]:
-    """Return a question's paragraph: the answer for each arm, then loss, course, limits and cost as far as known.
+    """Return a question's paragraph: the answer for each arm, then loss, course and cost where there is room, limits.
 
     Args:
         question: What was asked.
@@ -85,23 +101,14 @@ def comment(
     material = _Material(question, entry, experiment, arms, findings)
     answers = _sweep(material) if question.kind == "sweep" else []
     answers += [_answer(material, comparison) for comparison in entry["comparisons"]]
-    extras = _limits(material)
+    limits, extras = _limits(material), []
     lead = _lead(entry)
     if lead is not None:
         course = _over_fitting if _is_about_epochs(experiment, lead) else _speed
-        extras = [
-            *_of(_other_metric, material, lead),
-            *_of(course, material, lead),
-            *extras,
-            *_of(_cost, material, lead),
-        ]
-    room = max(2, _LONGEST - len(answers))
-    return _without_repetition(answers + extras[:room])
-
-
-def _of(make: Callable[[_Material, str], Sentence | None], material: _Material, arm: str) -> list[Sentence]:
-    sentence = make(material, arm)
-    return [] if sentence is None else [sentence]
+        extras = [make(material, lead) for make in (_other_metric, course, _cost)]
+    room = max(1, _LONGEST - len(answers) - len(limits))
+    known = [sentence for sentence in extras if sentence is not None]
+    return _without_repetition([*answers, *known[:room], *limits])
 
 
 def _lead(entry: Mapping[str, Any]) -> str | None:
@@ -141,27 +148,24 @@ def _opening(question: Question, comparison: Mapping[str, Any]) -> str:
 
 
 def _means(material: _Material, comparison: Mapping[str, Any], own: Sequence[Run], control: Sequence[Run]) -> str:
-    metric, decimals = comparison["metric"], _decimals(comparison)
+    metric: Metric = comparison["metric"]
     word = metric.replace("_", " ") if len(own) == 1 else f"mean {metric.replace('_', ' ')}"
     first, second = (_mean(runs, metric) for runs in (own, control))
     assert first is not None
     assert second is not None
-    difference = comparison["difference"]
-    if metric == "test_accuracy":
-        levels = f"{100 * first:.{decimals}f} % against {100 * second:.{decimals}f} %"
-        return f"{word} {levels}, a difference of {100 * difference:+.{decimals}f} points"
-    return f"{word} {first:.{decimals}f} against {second:.{decimals}f}, a difference of {difference:+.{decimals}f}"
+    found = f"{difference(comparison['difference'], metric)} {unit(metric)}"
+    return f"{word} {level(first, metric)} against {level(second, metric)}, a difference of {found}"
 
 
 def _strength(comparison: Mapping[str, Any], evidence: list[Evidence]) -> str:
     """The bracket after the difference: interval, adjusted p, seeds."""
-    name, scale, decimals = comparison["arm"], _scale(comparison), _decimals(comparison)
-    words = []
+    name, words = comparison["arm"], []
     evidence.append(_item(name, "comparison.difference", comparison["difference"]))
     if comparison["ci95"] is not None:
         low, high = comparison["ci95"]
         evidence += [_item(name, "comparison.ci95.0", low), _item(name, "comparison.ci95.1", high)]
-        words.append(f"95 % interval on new images {scale * low:+.{decimals}f} to {scale * high:+.{decimals}f}")
+        ends = interval((low, high), lambda end: difference(end, comparison["metric"]))
+        words.append(f"95 % interval on new images {ends}")
     if comparison["p_holm"] is not None:
         evidence.append(_item(name, "comparison.p_holm", comparison["p_holm"]))
         words.append(f"adjusted p {p_value(comparison['p_holm'])}")
@@ -172,38 +176,35 @@ def _strength(comparison: Mapping[str, Any], evidence: list[Evidence]) -> str:
 
 def _way_out(comparison: Mapping[str, Any], evidence: list[Evidence]) -> str:
     """What bounds the verdict: the margin, or what would decide."""
-    name, margin = comparison["arm"], comparison["margin"]
-    unit = points(margin) if comparison["metric"] == "test_accuracy" else f"{margin:g}"
+    name, smallest = comparison["arm"], margin(comparison["margin"], comparison["metric"])
     if comparison["verdict"] == "equivalent":
-        evidence.append(_item(name, "comparison.margin", margin))
-        return f", within the margin of {unit}"
+        evidence.append(_item(name, "comparison.margin", comparison["margin"]))
+        return f", within the margin of {smallest}"
     if comparison["verdict"] != "undecided":
-        if abs(comparison["difference"]) >= margin:
+        if abs(comparison["difference"]) >= comparison["margin"]:
             return ""
-        evidence.append(_item(name, "comparison.margin", margin))
-        return f"; the difference is real but below the margin of {unit}"
+        evidence.append(_item(name, "comparison.margin", comparison["margin"]))
+        return f"; the difference is real but below the margin of {smallest}"
     if comparison["runs"] == 1:
         return "; one seed cannot tell the change from luck"
     if comparison["ci95"] is None:
         return "; nothing varied from run to run or image to image, so there is no spread to judge by"
-    for key, noun in (("seeds_needed", "seed"), ("test_images_needed", "test image")):
+    for key in ("seeds_needed", "test_images_needed"):
         if comparison[key] is not None:
             evidence.append(_item(name, f"comparison.{key}", comparison[key]))
-            condition = "" if key == "seeds_needed" else "more seeds would not, but "
-            return f"; {condition}about {count(comparison[key], noun)} would decide"
-    return "; neither more seeds nor more test images alone would decide"
+    return f"; {would_decide(comparison['seeds_needed'], comparison['test_images_needed'])}"
 
 
 def _other_metric(material: _Material, name: str) -> Sentence | None:
     """The metric that the question is not about, without a verdict."""
-    metric = "test_loss" if material.question.metric == "test_accuracy" else "test_accuracy"
+    metric: Metric = "test_loss" if material.question.metric == "test_accuracy" else "test_accuracy"
     own, control = material.paired(name)
     first, second = _mean(own, metric), _mean(control, metric)
     if first is None or second is None:
         return None
     evidence = _quotes(own, metric) + _quotes(control, metric)
-    figures = alike(100 * first, 100 * second, " %") if metric == "test_accuracy" else alike(first, second)
-    return Sentence(f"The {metric.replace('_', ' ')} of `{name}` is {figures[0]} against {figures[1]}.", evidence)
+    levels = f"{level(first, metric)} against {level(second, metric)}"
+    return Sentence(f"The {metric.replace('_', ' ')} of `{name}` is {levels}.", evidence)
 
 
 def _speed(material: _Material, name: str) -> Sentence | None:
@@ -226,30 +227,32 @@ def _speed(material: _Material, name: str) -> Sentence | None:
     first, second = (float(np.mean(each)) for each in reached)
     mean = "" if len(own) == 1 else " on average"
     noun = "epoch" if first == 1 else "epochs"
-    text = f"`{name}` reaches {100 * target:.1f} % validation accuracy after {plain(first)} {noun}{mean}, "
+    text = f"`{name}` reaches {level(target, 'test_accuracy')} validation accuracy after {plain(first)} {noun}{mean}, "
     return Sentence(f"{text}the control after {plain(second)}.", evidence)
 
 
 def _over_fitting(material: _Material, name: str) -> Sentence | None:
-    """Whether validation loss turned, and whether accuracy turned with it."""
+    """Whether validation loss turned, and whether accuracy turned with it; silent where a run diverged."""
     runs, _ = material.paired(name)
+    if any(run.result.status == "diverged" for run in runs):
+        return None
     means = {key: _mean(runs, f"epochs.{key}") for key in _COURSE}
     course = {key: mean for key, mean in means.items() if mean is not None}
     if len(course) < len(_COURSE):
         return None
     evidence = [item for key in _COURSE for item in _quotes(runs, f"epochs.{key}")]
     lowest, last = course["val_loss.lowest"], course["val_loss.last"]
-    train = f"a training loss of {digits(course['train_loss.last'])}"
+    train = f"a training loss of {loss(course['train_loss.last'])}"
     if last <= (1 + _RISE) * lowest:
         return Sentence(
-            f"The validation loss of `{name}` does not rise: it ends at {digits(last)} with {train}.", evidence
+            f"The validation loss of `{name}` does not rise: it ends at {loss(last)} with {train}.", evidence
         )
     best, final = course["val_accuracy.highest"], course["val_accuracy.last"]
     turned = "and in accuracy" if best - final > material.question.margin else "but not in accuracy"
-    figures, ends = alike(lowest, last), alike(100 * best, 100 * final, " %")
-    text = f"`{name}` over-fits in loss {turned}: validation loss rises from {figures[0]} at epoch "
-    text += f"{plain(course['val_loss.lowest_at'])} to {figures[1]} with {train}, validation accuracy goes from "
-    return Sentence(f"{text}{ends[0]} at best to {ends[1]}.", evidence)
+    text = f"`{name}` over-fits in loss {turned}: validation loss rises from {loss(lowest)} at epoch "
+    text += f"{plain(course['val_loss.lowest_at'])} to {loss(last)} with {train}, validation accuracy goes from "
+    text += f"{level(best, 'test_accuracy')} at best to {level(final, 'test_accuracy')}."
+    return Sentence(text, evidence)
 
 
 def _cost(material: _Material, name: str) -> Sentence | None:
@@ -258,32 +261,48 @@ def _cost(material: _Material, name: str) -> Sentence | None:
     assert first is not None
     assert second is not None
     evidence = _quotes(own, "seconds") + _quotes(control, "seconds")
-    figures = alike(first, second, " s")
-    return Sentence(f"A run of `{name}` takes {figures[0]}, one of the control {figures[1]}.", evidence)
+    return Sentence(f"A run of `{name}` takes {duration(first)}, one of the control {duration(second)}.", evidence)
 
 
 def _limits(material: _Material) -> list[Sentence]:
-    """What the checks say about how far the answer reaches."""
-    names = list(dict.fromkeys(each["arm"] for each in material.entry["comparisons"] if each["difference"] is not None))
+    """What the checks say about how far the answer reaches, one sentence for each that fired."""
+    compared = [each["arm"] for each in material.entry["comparisons"] if each["difference"] is not None]
     sentences = []
-    for name in material.fired("P004", names):
-        rate = material.experiment.arms[name].recipe.optim.lr
-        text = f"The comparison of `{name}` holds at the shared learning rate of {rate:g} only."
-        sentences.append(Sentence(text, [_item(name, "optim.lr", rate)]))
-    for name in material.fired("P005", names):
-        own, control = material.paired(name)
-        first, second = _mean(own, "steps"), _mean(control, "steps")
-        assert first is not None
-        assert second is not None
-        text = f"At equal epochs `{name}` makes {first:,.0f} updates, the control {second:,.0f}."
-        sentences.append(Sentence(text, _quotes(own, "steps") + _quotes(control, "steps")))
-    for name in material.fired("P009", (*material.question.arms, CONTROL)):
-        arm = material.arms[name]
-        statuses = [_item(_run_name(run), "status", run.result.status) for run in arm.runs]
-        is_one = "counts as it is" if arm.diverged == 1 else "count as they are"
-        runs = "The only run" if len(arm.runs) == 1 else f"{arm.diverged} of {len(arm.runs)} runs"
-        sentences.append(Sentence(f"{runs} of `{name}` diverged and {is_one}.", statuses))
+    if names := material.fired("P004", compared):
+        rate = material.experiment.control.optim.lr
+        verb = "comparison of {} holds" if len(names) == 1 else "comparisons of {} hold"
+        text = f"The {verb.format(named(names))} at the shared learning rate of {setting(rate)} only."
+        sentences.append(Sentence(text, [_item(name, "optim.lr", rate) for name in names]))
+    if names := material.fired("P005", compared):
+        updates = {name: _mean(material.arms[name].runs, "steps") or 0.0 for name in (CONTROL, *names)}
+        others = listed([f"`{name}` {updates[name]:,.0f}" for name in names])
+        text = f"At equal epochs the control makes {count(round(updates[CONTROL]), 'update')}, {others}."
+        sentences.append(
+            Sentence(text, [item for name in updates for item in _quotes(material.arms[name].runs, "steps")])
+        )
+    if names := material.fired("P009", (*material.question.arms, CONTROL)):
+        sentences.append(_diverged([material.arms[name] for name in names]))
     return sentences
+
+
+def _updates(control: ArmRuns, others: Sequence[ArmRuns]) -> Sentence:
+    made = {arm.name: round(np.mean([run.result.steps for run in arm.runs])) for arm in (control, *others)}
+    rest = listed([f"`{arm.name}` {made[arm.name]:,}" for arm in others])
+    evidence = [item for arm in (control, *others) for item in _quotes(arm.runs, "steps")]
+    return Sentence(f"At equal epochs the control makes {count(made[control.name], 'update')}, {rest}.", evidence)
+
+
+def _diverged(arms: Sequence[ArmRuns]) -> Sentence:
+    statuses = [_item(_run_name(run), "status", run.result.status) for arm in arms for run in arm.runs]
+    parts = [
+        f"{arm.diverged} of {len(arm.runs)} runs of `{arm.name}`"
+        if len(arm.runs) > 1
+        else f"the only run of `{arm.name}`"
+        for arm in arms
+    ]
+    count_as = "counts as it is" if sum(arm.diverged for arm in arms) == 1 else "count as they are"
+    text = f"{listed(parts)} diverged and {count_as}."
+    return Sentence(text[0].upper() + text[1:], statuses)
 
 
 def _sweep(material: _Material) -> list[Sentence]:
@@ -294,8 +313,8 @@ def _sweep(material: _Material) -> list[Sentence]:
     best = next(row for row in rows if row["arm"] == sweep["best"])
     evidence = [_item(row["arm"], factor, row["value"]) for row in rows]
     evidence += [_item(row["arm"], "sweep.val_accuracy", row["val_accuracy"]) for row in rows]
-    text = f"Of {count(len(rows), 'value')} of `{factor}`, {setting(best['value'])} is best on validation"
-    text += f" (accuracy {100 * best['val_accuracy']:.2f} %)"
+    text = f"Of {count(len(rows), 'value')} of `{factor}`, {_quoted(best['value'])} is best on validation"
+    text += f" (accuracy {level(best['val_accuracy'], 'test_accuracy')})"
     sentences = [Sentence(text + _good_range(material.question, rows, best, evidence) + ".", evidence)]
     edge = material.fired("P008", [of_question(material.question)])
     if edge:
@@ -320,11 +339,16 @@ def _good_range(
     while last < len(ordered) - 1 and good[last + 1]:
         last += 1
     evidence.append(_item(CONTROL, "question.margin", question.margin))
-    unit = f"the margin of {points(question.margin)}"
+    smallest = f"the margin of {margin(question.margin, question.metric)}"
     if first == last:
-        return f"; no neighbouring value comes within {unit}"
+        return f"; no neighbouring value comes within {smallest}"
     low, high = ordered[first]["value"], ordered[last]["value"]
-    return f"; from {setting(low)} to {setting(high)} it stays within {unit}"
+    return f"; from {setting(low)} to {setting(high)} it stays within {smallest}"
+
+
+def _quoted(value: Any) -> str:
+    """A factor's value in a sentence: a number as it is, a word as code."""
+    return setting(value) if type(value) in (int, float) else f"`{setting(value)}`"
 
 
 def _is_about_epochs(experiment: Experiment, name: str) -> bool:
@@ -366,19 +390,6 @@ def _last(column: Sequence[float]) -> float | None:
 def _lowest_at(run: Run) -> float | None:
     known = [(record.val_loss, record.epoch) for record in run.epochs if record.val_loss is not None]
     return min(known)[1] if known else None
-
-
-def _scale(comparison: Mapping[str, Any]) -> int:
-    return 100 if comparison["metric"] == "test_accuracy" else 1
-
-
-def _decimals(comparison: Mapping[str, Any]) -> int:
-    """So many that half the interval's width shows two digits; a percentage has at least one."""
-    if comparison["ci95"] is None:
-        return 2 if comparison["metric"] == "test_accuracy" else 4
-    low, high = comparison["ci95"]
-    decimals = decimals_for(_scale(comparison) * (high - low) / 2, 2)
-    return max(1, decimals) if comparison["metric"] == "test_accuracy" else decimals
 
 
 _QUOTES: dict[str, Callable[[Run], float | None]] = {

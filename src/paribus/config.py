@@ -193,11 +193,6 @@ class AugmentConfig(Table):
     hflip: bool = False
     vflip: bool = False
 
-    @property
-    def is_off(self) -> bool:
-        """Whether images pass unchanged."""
-        return self == AugmentConfig()
-
 
 class TrainConfig(Table):
     """How long and in which batches.
@@ -300,7 +295,8 @@ def _validated(kind: type[T], given: Mapping[str, Any], where: str) -> T:
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key explains the missing one better than the other way round.
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         raise ConfigError(_explain(kind, first, where)) from None
 
 
@@ -308,7 +304,7 @@ def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
     """Turn pydantic's first error into what must hold, what was given and what to do."""
     depth = 2 if kind is Recipe else 1  # Behind the key, pydantic names the member of a union that it tried.
     keys = [str(part) for part in error["loc"][:depth]]
-    path = ".".join([where, *keys])
+    path = ".".join([where, *keys] if where else keys)
     given = error.get("input")
     rule, context = error["type"], error.get("ctx", {})
     if rule == "extra_forbidden":
@@ -327,6 +323,10 @@ def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
     if rule in bounds:
         words, key = bounds[rule]
         return f"`{path}` must be {words} {context[key]:g}, but got {given!r}."
+    if rule == "model_type":
+        return f"`{path}` must be a table such as {{ key = value }}, but got {given!r}."
+    if rule == "string_too_short":
+        return f"`{path}` must be a text that is not empty, but got {given!r}."
     if rule == "literal_error":
         choices = context["expected"].replace("'", "")
         known_values = [word.strip(" ,") for word in choices.replace(" or ", ", ").split(",")]

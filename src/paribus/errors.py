@@ -45,5 +45,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
         name: What the user wrote.
         known: The names that would have been accepted.
     """
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean `{matches[0]}`?" if matches else ""
+    by_lower = {item.lower(): item for item in known}
+    matches = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f" Did you mean `{by_lower[matches[0]]}`?" if matches else ""

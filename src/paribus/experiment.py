@@ -21,6 +21,7 @@ Metric = Literal["test_accuracy", "test_loss"]
 METRICS: tuple[Metric, ...] = ("test_accuracy", "test_loss")
 CONTROL = "control"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_MOST_SEEDS = 10_000
 _EXPERIMENT_KEYS = ("name", "title", "seeds", "margin", "published")
 _QUESTION_KEYS = ("id", "asks", "kind", "arms", "together", "factor", "values", "metric", "margin")
 
@@ -114,7 +115,12 @@ class Experiment:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # Editors on Windows may begin a file with a mark.
+        except IsADirectoryError:
+            raise ConfigError(
+                f"An experiment must be a TOML file, but `{path}` is a folder. Give the file; to go on with a result, "
+                "give the experiment that it came from again."
+            ) from None
         except FileNotFoundError:
             raise ConfigError(f"An experiment file must exist, but there is no `{path}`. Check the path.") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -248,7 +254,7 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
             names.append(CONTROL)
             continue
         key = factor.partition(".")[2].replace("_", "-")
-        name = f"{key}-{value:g}" if isinstance(value, int | float) else f"{value}"
+        name = f"{key}-{_shortest(value)}" if isinstance(value, int | float) else f"{value}"
         _add_arm(arms, name, {factor: value}, [], f"{where}.values")
         names.append(name)
     if len(set(names)) < len(names):
@@ -259,7 +265,9 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
 def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], together: list[set[str]], where: str) -> None:
     if name == CONTROL or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"The name of an arm must be letters, digits, `-`, `_`, `.` or `+` and not `{CONTROL}`, but got `{name}`."
+            f"The name of an arm must be letters, digits, `-`, `_`, `.` or `+` and not `{CONTROL}`, but "
+            f"`{where}` names `{name}`. Rename it; a sweep names its arms by their values, so write such values as "
+            "`arms`."
         )
     if not factors:
         raise ConfigError(
@@ -267,7 +275,10 @@ def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], togethe
             'Name one, for example { "model.activation" = "relu" }.'
         )
     control = arms[CONTROL].recipe
-    recipe = control.with_factors({key: None if value == "off" else value for key, value in factors.items()}, where)
+    try:
+        recipe = control.with_factors({key: None if value == "off" else value for key, value in factors.items()}, "")
+    except ConfigError as error:
+        raise ConfigError(f"`{where}` must be a valid change of the control, but is not: {error}") from None
     for factor in factors:
         if recipe.factor(factor) == _or_none(control, factor, factors):
             raise ConfigError(
@@ -282,6 +293,12 @@ def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], togethe
         )
     if name in arms and arms[name].recipe != recipe:
         raise ConfigError(f"Two arms must not share a name, but `{name}` has two recipes. Rename one.")
+    for other in arms:
+        if other != name and other.lower() == name.lower():
+            raise ConfigError(
+                f"The names of two arms must differ in more than case, because they name folders, but got `{other}` "
+                f"and `{name}`. Rename one."
+            )
     arms[name] = Arm(name, factors, recipe)
 
 
@@ -291,6 +308,11 @@ def _or_none(control: Recipe, factor: str, factors: Mapping[str, Value]) -> Valu
         key = factor.partition(".")[2]
         return control.model.model_dump().get(key, "(absent)")  # type: ignore[no-any-return]
     return control.factor(factor)
+
+
+def _shortest(value: float) -> str:
+    """Write a number in six digits where they say it exactly, else in as many as it takes."""
+    return f"{value:g}" if float(f"{value:g}") == value else f"{value!r}"
 
 
 def _override(tables: dict[str, Any], setting: str) -> None:
@@ -350,14 +372,14 @@ def _margin(value: object, where: str) -> float:
 
 
 def _seeds(value: object) -> tuple[int, ...]:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_SEEDS:
         return tuple(range(value))
     given = value if isinstance(value, list) else []
     are_seeds = all(type(item) is int and item >= 0 for item in given)
     if not given or not are_seeds or len(set(given)) < len(given):
         raise ConfigError(
-            f"`experiment.seeds` must be a number of at least 1, or a list of different whole numbers, but got "
-            f"{value!r}. Use 10 to start with."
+            f"`experiment.seeds` must be a number from 1 to {_MOST_SEEDS:,}, or a list of different whole numbers, but "
+            f"got {value!r}. Use 10 to start with."
         )
     return tuple(given)
 

@@ -1,9 +1,8 @@
-"""Figures of stored predictions: accuracy with its interval, loss per example, confusion, worst errors."""
+"""Figures of stored predictions: loss per example, confusion, worst errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -11,32 +10,7 @@ import numpy.typing as npt
 from paribus.errors import DataError
 from paribus.store import Predictions
 
-Interval = tuple[float, float]
 NO_ANSWER = -1
-
-
-def wilson(correct: int, total: int) -> Interval:
-    """Return the 95 % interval of a proportion (Wilson 1927), which stays within 0 and 1.
-
-    Args:
-        correct: How many examples were right.
-        total: How many there are, at least 1.
-
-    Raises:
-        DataError: If the counts are impossible.
-    """
-    if not 0 <= correct <= total or total < 1:
-        raise DataError(
-            f"A proportion needs 0 <= correct <= total and a total of at least 1, but got {correct} of {total}. "
-            "Check the counts."
-        )
-    z = NormalDist().inv_cdf(0.975)
-    share, scale = correct / total, 1 + z * z / total
-    middle = (share + z * z / (2 * total)) / scale
-    half = z / scale * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
-    low = 0.0 if correct == 0 else middle - half
-    high = 1.0 if correct == total else middle + half
-    return low, high
 
 
 def cross_entropy(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -88,15 +62,6 @@ def confusion(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], num
     columns = np.where(classes == NO_ANSWER, num_classes, classes)
     counts = np.bincount(labels * (num_classes + 1) + columns, minlength=num_classes * (num_classes + 1))
     return counts.reshape(num_classes, num_classes + 1).astype(np.int64)
-
-
-def per_class_accuracy(
-    labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], num_classes: int
-) -> list[float | None]:
-    """Return the share of each class's examples that were right, None for a class without examples; see `confusion`."""
-    counts = confusion(labels, classes, num_classes)
-    totals = counts.sum(axis=1)
-    return [float(counts[row, row] / totals[row]) if totals[row] else None for row in range(num_classes)]
 
 
 def worst_errors(predictions: Sequence[Predictions], count: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Is a difference real: over other seeds on these test images, and on new images of the same source.
+"""Is a difference real: over other seeds on these test images, and on new images of the same source; intervals.
 
 Arrays hold one metric of two arms, `(n,)` one figure per seed or `(n, m)` one figure per seed and test example, and a
 difference is always arm minus control. Two questions are kept apart. `paired_by_seed` asks whether other seeds would
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -283,6 +284,30 @@ def t_interval(values: npt.ArrayLike) -> Interval | None:
     if len(array) < 2 or np.ptp(array) == 0:
         return None
     return _interval(float(array.mean()), float(array.std(ddof=1)) / math.sqrt(len(array)), len(array) - 1)
+
+
+def wilson(correct: int, total: int) -> Interval:
+    """Return the 95 % interval of a proportion (Wilson 1927), which stays within 0 and 1.
+
+    Args:
+        correct: How many examples were right.
+        total: How many there are, at least 1.
+
+    Raises:
+        DataError: If the counts are impossible.
+    """
+    if not 0 <= correct <= total or total < 1:
+        raise DataError(
+            f"A proportion needs 0 <= correct <= total and a total of at least 1, but got {correct} of {total}. "
+            "Check the counts."
+        )
+    z = NormalDist().inv_cdf(0.975)
+    share, scale = correct / total, 1 + z * z / total
+    middle = (share + z * z / (2 * total)) / scale
+    half = z / scale * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
+    low = 0.0 if correct == 0 else middle - half
+    high = 1.0 if correct == total else middle + half
+    return low, high
 
 
 def _interval(mean: float, se: float, df: float) -> Interval:

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import shutil
+import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,8 +45,9 @@ class EpochRecord:
     """One line of `epochs.jsonl`: what one epoch did.
 
     Losses are mean cross-entropies in nats without label smoothing's penalty on val, with it on train; train figures
-    are means over the whole epoch while the weights move. `lr` is the rate of the epoch's last step, `gradient_norm`
-    the mean over steps of the L2 norm of all gradients. None where a figure is not finite or there is no val.
+    are means over the whole epoch while the weights move. `steps` counts from the start of the run. `lr` is the rate
+    of the epoch's last step, `gradient_norm` the mean over steps of the L2 norm of all gradients. None where a figure
+    is not finite or there is no val.
     """
 
     epoch: int
@@ -63,8 +65,8 @@ class RunResult:
     """`result.json`: how one run ended.
 
     `epochs` were trained, `epoch_kept` is the one whose weights were tested. A diverged run met a loss that is not
-    finite; it is tested with the weights it ended with, and logits that are not finite count as a wrong answer with
-    `test_loss` None. `seconds` is training time without start-up, over all interruptions.
+    finite; it is tested with its kept weights like any other, and logits that are not finite count as a wrong answer
+    with `test_loss` None. `seconds` is training time without start-up, over all interruptions.
     """
 
     arm: str
@@ -160,9 +162,10 @@ class RunWriter:
     def resume(self) -> Checkpoint | None:
         """Return where to go on, or None to begin; cuts records that are newer than the checkpoint."""
         path = self.folder / "checkpoint.safetensors"
-        if not path.exists():
-            for name in ("epochs.jsonl", "times.jsonl"):
-                (self.folder / name).unlink(missing_ok=True)
+        parts = (path, self.folder / "epochs.jsonl", self.folder / "times.jsonl")
+        if not all(part.exists() for part in parts):
+            for part in parts:
+                part.unlink(missing_ok=True)
             return None
         arrays = _read_arrays(path)
         epoch = int(arrays.pop("epoch"))
@@ -234,8 +237,9 @@ class Results:
         """Hold the folder for writing.
 
         Raises:
-            StoreError: At once, if another process holds it.
+            StoreError: At once, if another process holds it, or if it holds something else.
         """
+        self._require_own()
         _make_folder(self.folder)
         lock = filelock.FileLock(self.folder / ".lock", timeout=0)
         with _writing(self.folder):
@@ -250,6 +254,25 @@ class Results:
             yield
         finally:
             lock.release()
+
+    def _require_own(self) -> None:
+        """Refuse a folder that holds another experiment, or files that are no result."""
+        path = self.folder / "experiment.toml"
+        if path.is_file():
+            with _reading(path):
+                name = tomllib.loads(path.read_text(encoding="utf-8"))["experiment"]["name"]
+            if name != self.experiment.name:
+                raise StoreError(
+                    f"A result folder must belong to one experiment, but `{self.folder}` holds `{name}`, not "
+                    f"`{self.experiment.name}`. Choose another folder with --out."
+                )
+        elif self.folder.is_dir() and not (self.folder / "runs").exists():
+            others = sorted(each.name for each in self.folder.iterdir() if not each.name.startswith("."))
+            if others:
+                raise StoreError(
+                    f"A result folder must be new, empty or hold a result, but `{self.folder}` holds `{others[0]}`. "
+                    "Choose another folder with --out."
+                )
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -267,17 +290,18 @@ class Results:
             return "missing"
         if _read_json(folder / "config.json").get("digest") != spec.digest:
             return "superseded"
-        if (folder / "result.json").exists():
+        if all((folder / name).exists() for name in _WHOLE):
             return "finished"
         return "failed" if (folder / "failure.txt").exists() else "partial"
 
     def begin(self, spec: RunSpec) -> RunWriter:
         """Open a run for writing; a run of another recipe is moved to `superseded/` first."""
         folder = self.run_folder(spec.arm, spec.seed)
+        self.set_aside(spec)
         state = self.state(spec)
-        if state == "superseded":
-            self._set_aside(folder)
-        if state in ("missing", "superseded"):
+        if state != "finished":
+            (folder / "result.json").unlink(missing_ok=True)  # Left over where somebody deleted files beside it.
+        if state == "missing":
             _make_folder(folder)
             content = {
                 "digest": spec.digest,
@@ -291,7 +315,11 @@ class Results:
             _write_json(folder / "config.json", content)
         return RunWriter(folder, spec)
 
-    def _set_aside(self, folder: Path) -> None:
+    def set_aside(self, spec: RunSpec) -> None:
+        """Move a run of another recipe, data set, engine or model code out of the way, to `superseded/`."""
+        if self.state(spec) != "superseded":
+            return
+        folder = self.run_folder(spec.arm, spec.seed)
         digest = str(_read_json(folder / "config.json").get("digest"))[:8]
         target = self.folder / "superseded" / folder.parent.name / f"{folder.name}-{digest}"
         with _writing(target):
@@ -306,7 +334,7 @@ class Results:
         found = []
         for seed in self.experiment.seeds:
             folder = self.run_folder(arm, seed)
-            if (folder / "result.json").exists() and _read_json(folder / "config.json")["recipe"] == recipe:
+            if (folder / "result.json").exists() and _read_json(folder / "config.json").get("recipe") == recipe:
                 result = _typed(RunResult, _read_json(folder / "result.json"), folder / "result.json")
                 lines = _read_lines(folder / "epochs.jsonl")
                 epochs = tuple(_typed(EpochRecord, line, folder / "epochs.jsonl") for line in lines)
@@ -361,20 +389,29 @@ def _typed(kind: type[T], content: Mapping[str, Any], path: Path) -> T:
     try:
         return kind(**content)
     except TypeError as error:
-        raise StoreError(f"`{path}` must hold the keys of this version of paribus, but does not: {error}.") from None
+        raise StoreError(
+            f"`{path}` must hold the keys of this version of paribus, but does not: {error}. Delete this file and run "
+            "the experiment again."
+        ) from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     with _reading(path):
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return _json_object(path.read_text(encoding="utf-8"))
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines; a last line without its newline was cut off by a crash and does not count."""
     with _reading(path):
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return [_json_object(line) for line in lines]
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold an object, but holds {type(content).__name__}")
+    return content
 
 
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -437,7 +474,7 @@ def _reading(path: Path) -> Iterator[Path]:
         raise StoreError(f"`{path}` must exist, but it does not. Run `paribus run` again to make it.") from None
     except (OSError, ValueError, KeyError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
         raise StoreError(
-            f"`{path}` is damaged and cannot be read: {error}. Delete its folder and run the experiment again."
+            f"`{path}` is damaged and cannot be read: {error}. Delete this file and run the experiment again."
         ) from error
 
 
@@ -446,3 +483,7 @@ def _reading_npz(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
     # From memory, because numpy leaves a file open that turns out not to be an archive.
     with _reading(path), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
         yield arrays
+
+
+_WHOLE = ("result.json", "predictions.npz", "model.safetensors", "epochs.jsonl", "times.jsonl")
+"""What a finished run holds; one that lacks a part is trained again."""

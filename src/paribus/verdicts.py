@@ -30,7 +30,7 @@ from paribus.stats import (
     seeds_needed,
 )
 from paribus.store import Results
-from paribus.wording import named
+from paribus.wording import named, p_value
 
 FORMAT = 1
 Verdict = Literal["better", "worse", "equivalent", "undecided", "invalid"]
@@ -165,8 +165,8 @@ def _decide(
         return _Decision("equivalent", None, p_equivalence)
     needed = seeds_needed(new_data, question.margin, LEVEL / comparisons)
     reason = (
-        f"Neither a difference (adjusted p {p_holm:.2g}) nor equivalence within the margin (p {p_equivalence:.2g}) is "
-        f"shown at {LEVEL:g}."
+        f"Neither a difference (adjusted p {p_value(p_holm)}) nor equivalence within the margin "
+        f"(p {p_value(p_equivalence)}) is shown at {LEVEL:g}."
     )
     return _Decision("undecided", reason, p_equivalence, needed)
 

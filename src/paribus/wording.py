@@ -1,12 +1,104 @@
-"""The words and figures of sentences: numbers with their nouns, and as many digits as they deserve."""
+"""How numbers are written, the same in prose, tables and the terminal, with their nouns and units.
+
+Accuracies are percent and their differences percentage points, with two decimals; losses are nats, with four. None,
+where there is nothing to write, becomes a dash.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from paribus.experiment import Metric
+
+NOTHING = "\u2013"  # An en dash.
+_MINUS = "\u2212"
 _MOST_DECIMALS = 6
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction as percent without the sign, such as ``"98.95"``."""
+    return NOTHING if fraction is None else _typeset(f"{100 * fraction:.2f}")
+
+
+def loss(nats: float | None) -> str:
+    """Return a loss with four decimals; one so small that these show nothing has two digits."""
+    if nats is None:
+        return NOTHING
+    digits = 1 - math.floor(math.log10(abs(nats))) if nats else 0
+    return _typeset(f"{nats:,.{min(_MOST_DECIMALS, max(4, digits))}f}")
+
+
+def level(value: float, metric: Metric) -> str:
+    """Return a value of a metric with its unit where it has one: ``"98.95 %"``, ``"0.0340"``."""
+    return f"{percent(value)} %" if metric == "test_accuracy" else loss(value)
+
+
+def difference(value: float | None, metric: Metric) -> str:
+    """Return a difference of a metric with its sign, without its `unit`: ``"+0.11"``; one that is 0 has no sign."""
+    if value is None:
+        return NOTHING
+    text = f"{100 * value:+.2f}" if metric == "test_accuracy" else f"{value:+,.4f}"
+    return _typeset(text) if text.strip("+-0.,") else text[1:]
+
+
+def unit(metric: Metric) -> str:
+    """Return the unit of a metric's differences: percentage points of accuracy, nats of loss."""
+    return "points" if metric == "test_accuracy" else "nats"
+
+
+def interval(ends: Sequence[float] | None, write: Callable[[float], str]) -> str:
+    """Return ``"98.89 to 99.01"``, each end as `write` writes it, or nothing for None."""
+    return "" if ends is None else f"{write(ends[0])} to {write(ends[1])}"
+
+
+def margin(value: float, metric: Metric) -> str:
+    """Return a margin as it was set, with its unit: ``"0.1 points"``, ``"1 point"``, ``"0.005 nats"``."""
+    text = f"{100 * value if metric == 'test_accuracy' else value:g}"
+    return f"{text} {unit(metric).removesuffix('s') if text == '1' else unit(metric)}"
+
+
+def p_value(p: float | None) -> str:
+    """Return a p value with two or three decimals, or that it is below 0.001."""
+    if p is None:
+        return NOTHING
+    return "below 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: ``"0.42 s"``, ``"41 s"``, ``"3 min 20 s"``, ``"2 h 5 min"``."""
+    if seconds < 9.95:
+        return f"{seconds:.2g} s"
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def plain(value: float) -> str:
+    """Return a mean of whole numbers whole where it is, else with one decimal."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def setting(value: Any) -> str:
+    """Return a factor's value as an experiment file would write it, without quotes."""
+    if value is None:
+        return "off"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def would_decide(seeds: int | None, test_images: int | None) -> str:
+    """Return what would decide an open comparison; None where no number of them would."""
+    ways = [count(number, noun) for number, noun in ((seeds, "seed"), (test_images, "test image")) if number]
+    if not ways:
+        return "neither more seeds nor more test images alone would decide"
+    return f"about {' or '.join(ways)} would decide"
 
 
 def count(number: int, noun: str) -> str:
@@ -14,49 +106,20 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def listed(items: Sequence[str]) -> str:
+    """Return ``"a"``, ``"a and b"``, or ``"a, b and c"``."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
 def named(names: Sequence[str]) -> str:
     """Return names in a row, such as ``"`a`, `b` and `c`"``."""
-    quoted = [f"`{name}`" for name in names]
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
-
-
-def points(fraction: float) -> str:
-    """Return a fraction as percentage points, such as ``"0.1 points"``."""
-    return "1 point" if f"{100 * fraction:g}" == "1" else f"{100 * fraction:g} points"
-
-
-def decimals_for(value: float, digits: int) -> int:
-    """Return how many decimals show that many leading digits of a value."""
-    return min(_MOST_DECIMALS, max(0, digits - 1 - math.floor(math.log10(abs(value))))) if value else 0
-
-
-def alike(first: float, second: float, unit: str = "") -> tuple[str, str]:
-    """Return two figures with the same decimals: three digits of the smaller one, four where the unit is percent."""
-    smaller = min(abs(first), abs(second)) or max(abs(first), abs(second))
-    decimals = decimals_for(smaller, 4 if unit == " %" else 3)
-    return f"{first:,.{decimals}f}{unit}", f"{second:,.{decimals}f}{unit}"
-
-
-def digits(value: float) -> str:
-    """Return a figure with three digits."""
-    return f"{value:,.{decimals_for(value, 3)}f}"
-
-
-def plain(value: float) -> str:
-    """Return a number whole where it is, else with one decimal."""
-    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
-
-
-def setting(value: Any) -> str:
-    """Return the value of a factor: a number as it is, a word in quotes."""
-    return f"{value:g}" if type(value) in (int, float) else f"`{value}`"
-
-
-def p_value(p: float) -> str:
-    """Return a p value with two digits, or that it is below 0.001."""
-    return "below 0.001" if p < 0.001 else f"{p:.{decimals_for(p, 2)}f}"
+    return listed([f"`{name}`" for name in names])
 
 
 def lower(title: str) -> str:
     """Return a title as it continues a sentence."""
     return title[0].lower() + title[1:]
+
+
+def _typeset(number: str) -> str:
+    return number.replace("-", _MINUS)

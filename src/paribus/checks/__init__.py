@@ -22,7 +22,6 @@ __all__ = ["CHECKS", "WHOLE", "Check", "Finding", "comparisons_planned", "design
 
 Outcome = Literal["fired", "passed", "not applicable"]
 Level = Literal["error", "warning", "note"]
-Kind = Literal["design", "data", "outcome"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class Check:
 
     title: str
     level: Level
-    kind: Kind
     why: str
     advice: str
     on_design: Callable[[Experiment], Places] | None = None
@@ -97,15 +95,13 @@ CHECKS: dict[str, Check] = {
     "P001": Check(
         "Too few seeds for the exact test",
         "warning",
-        "design",
         "The exact sign-flip test over n seeds cannot give a p below 2 / 2^n, however large the difference is.",
-        "Add seeds, or ask fewer questions: paribus plan says what a number of seeds can show.",
+        "Add seeds, or ask fewer questions.",
         on_design=of_design.too_few_seeds,
     ),
     "P002": Check(
         "Validation on the test set",
         "warning",
-        "design",
         "Whoever looks at test images while choosing reports an accuracy that new images will not give.",
         "Give `data.val` a number of training images, for example 5000.",
         on_design=of_design.validated_on_test,
@@ -113,7 +109,6 @@ CHECKS: dict[str, Check] = {
     "P003": Check(
         "Best value of a sweep chosen on the test set",
         "error",
-        "design",
         "The best of several test accuracies is too good by chance: the choice must be made on other images.",
         "Give `data.val` a number of training images, for example 5000.",
         on_design=of_design.chosen_on_test,
@@ -121,7 +116,6 @@ CHECKS: dict[str, Check] = {
     "P004": Check(
         "One learning rate for different optimisers or batch sizes",
         "warning",
-        "design",
         "The best learning rate depends on the optimiser, the momentum and the batch size; at a shared rate the "
         "comparison is of that rate (Choi et al. 2019, arXiv 1910.05446; Shallue et al. 2019, JMLR 20).",
         "Add an arm to the question that changes `optim.lr` together with the other factor.",
@@ -130,7 +124,6 @@ CHECKS: dict[str, Check] = {
     "P005": Check(
         "Epochs held, updates not",
         "warning",
-        "design",
         "At equal epochs a larger batch makes fewer updates, so batch size and training length change together.",
         "Add an arm with the same batch size and as many epochs as give the control's number of updates.",
         on_design=of_design.updates_not_held,
@@ -138,7 +131,6 @@ CHECKS: dict[str, Check] = {
     "P006": Check(
         "A flip that changes labels",
         "warning",
-        "data",
         "A mirrored character is another character or none, but keeps its label.",
         "Turn `augment.hflip` and `augment.vflip` off; shift, rotate and scale instead.",
         on_design=of_design.flipped_characters,
@@ -146,7 +138,6 @@ CHECKS: dict[str, Check] = {
     "P007": Check(
         "A question whose arms never ran",
         "warning",
-        "outcome",
         "A question that was asked and not run is easily taken for one that was answered.",
         "Run the experiment again, or remove the question.",
         on_outcome=of_outcome.never_ran,
@@ -154,7 +145,6 @@ CHECKS: dict[str, Check] = {
     "P008": Check(
         "Best value at the edge of a sweep",
         "warning",
-        "outcome",
         "Where the best value is the first or the last, the sweep has not found the best.",
         "Add values beyond the best one.",
         on_outcome=of_outcome.best_at_edge,
@@ -162,7 +152,6 @@ CHECKS: dict[str, Check] = {
     "P009": Check(
         "Diverged runs",
         "warning",
-        "outcome",
         "A diverged run counts as what it is; leaving it out would make the arm look better than it is.",
         "Lower `optim.lr`, or add `schedule.warmup_epochs`.",
         on_outcome=of_outcome.diverged,
@@ -170,7 +159,6 @@ CHECKS: dict[str, Check] = {
     "P010": Check(
         "Result outside the published band",
         "warning",
-        "outcome",
         "A control far from published results hints at a mistake in data, model or training.",
         "Compare data, preprocessing, epochs and model with the source of `experiment.published`.",
         on_outcome=of_outcome.outside_band,
@@ -178,7 +166,6 @@ CHECKS: dict[str, Check] = {
     "P011": Check(
         "Collapsed to the most frequent class",
         "warning",
-        "outcome",
         "A run that does no better than naming the most frequent class has learned nothing.",
         "Look at its learning rate, initialisation and last layer.",
         on_outcome=of_outcome.collapsed,
@@ -186,7 +173,6 @@ CHECKS: dict[str, Check] = {
     "P012": Check(
         "The control has learned nothing",
         "error",
-        "outcome",
         "A difference from a control that did not train is no evidence about the factor.",
         "Mend the control first: usually its learning rate is too high or too low.",
         on_outcome=of_outcome.control_collapsed,
@@ -194,7 +180,6 @@ CHECKS: dict[str, Check] = {
     "P013": Check(
         "Tested on different images",
         "error",
-        "outcome",
         "Arms are compared image by image; on different images the difference is also one of the images.",
         "Put the two data sets into two experiments, or delete the runs made with the old data.",
         on_outcome=of_outcome.other_test_images,

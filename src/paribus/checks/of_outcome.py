@@ -10,8 +10,8 @@ import numpy as np
 from paribus.arms import ArmRuns, best_on_val
 from paribus.checks.places import Places, of_question
 from paribus.experiment import CONTROL, Experiment
-from paribus.metrics import wilson
-from paribus.wording import count, named
+from paribus.stats import wilson
+from paribus.wording import count, interval, named, percent, setting
 
 Arms = Mapping[str, ArmRuns]
 
@@ -43,8 +43,8 @@ def best_at_edge(experiment: Experiment, arms: Arms) -> Places:
             places.append(
                 (
                     of_question(question),
-                    f"The best value of `{question.factor}` on val, {values[best]:g}, is the {side} that was tried; "
-                    "a better one may lie beyond.",
+                    f"The best value of `{question.factor}` on val, {setting(values[best])}, is the {side} that was "
+                    "tried; a better one may lie beyond.",
                 )
             )
     return places if applies else None
@@ -75,7 +75,8 @@ def outside_band(experiment: Experiment, arms: Arms) -> Places:
     if low <= mean <= high:
         return []
     side = "below" if mean < low else "above"
-    return [(CONTROL, f"The mean test accuracy, {mean:.2%}, lies {side} the published {low:.2%} to {high:.2%}.")]
+    band = interval((low, high), percent)
+    return [(CONTROL, f"The mean test accuracy, {percent(mean)} %, lies {side} the published {band} %.")]
 
 
 def collapsed(_: Experiment, arms: Arms) -> Places:
@@ -87,7 +88,7 @@ def collapsed(_: Experiment, arms: Arms) -> Places:
         stuck = [run for run in learned if _is_no_better_than_majority(arm, run.result.test_accuracy)]
         if stuck:
             share = f"{len(stuck)} of {count(len(arm.runs), 'run')}"
-            message = f"{share} did no better than always naming the most frequent class ({_majority(arm):.1%})."
+            message = f"{share} did no better than always naming the most frequent class ({percent(_majority(arm))} %)."
             places.append((arm.name, message))
     return places if applies else None
 

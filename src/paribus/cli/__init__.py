@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
-
-import typer
 
 from paribus.errors import ParibusError
 
@@ -24,27 +23,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 a run failed, 2 usage, configuration or data error, 130 interrupted.
     """
-    from paribus.cli.commands import app
-
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A minus that the terminal lacks must not end the command.
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given  # Understood before and behind the command.
-    command = typer.main.get_command(app)
     try:
-        command.main([argument for argument in given if argument != "--debug"], prog_name="paribus")
+        _run([argument for argument in given if argument != "--debug"])
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
-        if status == _INTERRUPTED:
-            typer.echo("interrupted: finished epochs are kept, and the same command goes on from there.", err=True)
-        return status
+        return _interrupted() if status == _INTERRUPTED else status
+    except KeyboardInterrupt:  # While a command was still being imported.
+        return _interrupted()
     except ParibusError as error:
         if debug:
             raise
-        typer.echo(f"error: {error}", err=True)
+        _say(f"error: {error}")
         return error.exit_status
     except Exception as error:  # The last line of defence: a bug of ours, named as one.
         if debug:
             raise
-        typer.echo(f"error: This is a bug in paribus: {type(error).__name__}: {error}", err=True)
-        typer.echo("Run the same command with --debug and report what it prints.", err=True)
+        _say(f"error: This is a bug in paribus: {type(error).__name__}: {error}")
+        _say("Run the same command with --debug and report what it prints.")
         return _FAILED
     return 0
+
+
+def _run(arguments: list[str]) -> None:
+    import typer.main
+
+    from paribus.cli.commands import app
+
+    typer.main.get_command(app).main(arguments, prog_name="paribus")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _interrupted() -> int:
+    _say("interrupted: finished epochs are kept, and the same command goes on from there.")
+    return _INTERRUPTED

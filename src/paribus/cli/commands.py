@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,7 +36,6 @@ WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="Runs trained at once.  [as many as cores]")
 ]
 EngineOption = Annotated[str, typer.Option("--engine", metavar="auto|torch", help="What trains.")]
-Subject = Literal["experiments", "data", "models", "checks"]
 
 
 def _print_version(asked: bool) -> None:
@@ -68,11 +67,14 @@ def run(
 
     An interrupted run goes on when the same command is given again.
     """
+    from paribus import checks
     from paribus.cli import tables
     from paribus.launch import conduct
 
     options = conduct.RunOptions(out=out, data_dir=data_dir, workers=workers, engine=engine)
-    results = conduct.run(_load(experiment, settings), options)
+    loaded = _load(experiment, settings)
+    tables.warn(checks.design(loaded))
+    results = conduct.run(loaded, options)
     tables.show_verdicts(results.read_json("verdicts.json"), results.folder)
 
 
@@ -134,7 +136,9 @@ def report(results: ResultsArgument) -> None:
 
 
 @app.command(name="list")
-def list_(subject: Annotated[Subject, typer.Argument(help="What to list.", show_choices=True)]) -> None:
+def list_(
+    subject: Annotated[str, typer.Argument(metavar="experiments|data|models|checks", help="What to list.")],
+) -> None:
     """List the experiments, data sets, models or checks there are."""
     from paribus.cli import tables
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from paribus.errors import ConfigError, nearest
+from paribus.wording import NOTHING, count, difference, duration, interval, percent, unit
 
 if TYPE_CHECKING:
     from paribus.checks import Finding
@@ -47,9 +49,9 @@ def verdict_text(comparison: Mapping[str, Any]) -> str:
     """Return a comparison's verdict, with what would settle it where it is open and that is known."""
     seeds, images = comparison["seeds_needed"], comparison.get("test_images_needed")
     if seeds is not None:
-        return f"{comparison['verdict']} ({seeds:,} seeds would decide)"
+        return f"{comparison['verdict']} (about {count(seeds, 'seed')} would decide)"
     if images is not None:
-        return f"{comparison['verdict']} ({images:,} test images would decide)"
+        return f"{comparison['verdict']} (about {count(images, 'test image')} would decide)"
     return str(comparison["verdict"])
 
 
@@ -57,14 +59,13 @@ def show_plan(plan: Plan) -> None:
     """Print the runs of each arm, the expected time and the checks that fire already."""
     console = _console()
     rows = [
-        (arm.name, arm.engine, f"{arm.missing} of {arm.runs}", str(arm.epochs), _duration(arm.seconds_per_run))
+        (arm.name, arm.engine, f"{arm.missing} of {arm.runs}", str(arm.epochs), duration(arm.seconds_per_run))
         for arm in plan.arms
     ]
     console.print(_table(("arm", "engine", "runs to do", "epochs", "time per run"), rows, right=(2, 3, 4)))
     missing = sum(arm.missing for arm in plan.arms)
-    workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
-    expected = "at an unknown pace" if plan.seconds is None else f"in about {_duration(plan.seconds)}"
-    done = "Every run is done." if missing == 0 else f"{missing} runs to do on {workers}, {expected}."
+    ahead = f"{count(missing, 'run')} to do on {count(plan.workers, 'worker')}, in about {duration(plan.seconds)}."
+    done = ahead if missing else "Every run is done."
     console.print()
     console.print(done)
     console.print()
@@ -81,8 +82,23 @@ def show_findings(findings: Sequence[Finding]) -> None:
     console.print(_table(("check", "level", "where", "message"), rows))
 
 
+def warn(findings: Sequence[Finding]) -> None:
+    """Name on stderr the checks that fire, before anything is trained."""
+    fired = [finding for finding in findings if finding.outcome == "fired"]
+    for finding in fired:
+        print(f"{finding.code} ({finding.level}), {finding.where}: {finding.message}", file=sys.stderr)  # noqa: T201
+
+
 def show_list(subject: str) -> None:
-    """Print what there is of one kind: `experiments`, `data`, `models` or `checks`."""
+    """Print what there is of one kind: `experiments`, `data`, `models` or `checks`.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    if subject not in _LISTS:
+        raise ConfigError(
+            f"What is listed must be one of {', '.join(_LISTS)}, but got `{subject}`.{nearest(subject, _LISTS)}"
+        )
     headings, rows = _LISTS[subject]()
     _console().print(_table(headings, rows))
 
@@ -149,35 +165,22 @@ def _checks() -> Listing:
 
 
 def _comparison(comparison: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    unit, digits = (100.0, 2) if comparison["metric"] == "test_accuracy" else (1.0, 4)
-    suffix = " pp" if comparison["metric"] == "test_accuracy" else " loss"
-    difference = comparison["difference"]
-    interval = comparison["ci95"]
+    metric = comparison["metric"]
+    found = difference(comparison["difference"], metric)
     return (
         comparison["arm"],
-        "-" if difference is None else f"{unit * difference:+.{digits}f}{suffix}",
-        "-" if interval is None else f"{unit * interval[0]:+.{digits}f} to {unit * interval[1]:+.{digits}f}",
+        found if comparison["difference"] is None else f"{found} {unit(metric)}",
+        interval(comparison["ci95"], lambda end: difference(end, metric)) or NOTHING,
         verdict_text(comparison),
     )
 
 
 def _accuracy(arm: Mapping[str, Any]) -> str:
-    accuracy = arm["test_accuracy"]
-    runs = "1 run" if arm["runs"] == 1 else f"{arm['runs']} runs"
+    accuracy, runs = arm["test_accuracy"], count(arm["runs"], "run")
     if accuracy["mean"] is None:
         return f"no test accuracy ({runs})"
-    interval = accuracy["ci95"]
-    within = "" if interval is None else f", 95 % interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f} %"
-    return f"{100 * accuracy['mean']:.2f} % test accuracy (mean of {runs}{within})"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    within = f", 95 % interval {interval(accuracy['ci95'], percent)} %" if accuracy["ci95"] else ""
+    return f"{percent(accuracy['mean'])} % test accuracy (mean of {runs}{within})"
 
 
 def _console() -> Console:

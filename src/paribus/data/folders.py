@@ -36,6 +36,7 @@ class ImageFolders(Reader):
             yield "zip", file_digest(self.path)
             return
         with open_archive(self.path) as archive:
+            find_layout(archive)  # Before a folder that is no data set, such as a home, is read whole.
             for parts in archive.listing()[0]:
                 yield "/".join(parts), file_digest(self.path.joinpath(*parts))
 

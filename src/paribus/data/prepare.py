@@ -140,6 +140,8 @@ def _flush(file: IO[Any]) -> None:
 def _put_in_place(temporary: Path, folder: Path) -> None:
     # mkdtemp lets only its owner in, but a cache may be shared.
     temporary.chmod(0o755)
+    if folder.is_dir() and not (folder / _META).is_file():
+        shutil.rmtree(folder)  # Somebody deleted a part of it: no process ever puts such a folder in place.
     try:
         temporary.rename(folder)
     except OSError:

@@ -107,6 +107,8 @@ def _classes_of(
                 f"Labels must lie in 0 to {count - 1} for the {count} classes of `{where}`, but its {split} labels "
                 f"span {values.min()} to {values.max()}. Number the classes from 0 without gaps."
             )
+    if count < 2:
+        raise DataError(f"There must be at least two classes to tell apart, but `{where}` has {count}. Add another.")
     missing = np.setdiff1d(np.arange(count), found)
     if len(missing):
         raise DataError(

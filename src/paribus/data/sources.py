@@ -88,7 +88,7 @@ def locate(name: str, data_dir: Path | None = None) -> Reader:
     if name in SOURCES:
         return _locate_known(name, data_dir)
     path = Path(name).expanduser()
-    if path.exists() or len(path.parts) > 1 or "/" in name or os.sep in name or path.suffix in (".zip", ".npz"):
+    if path.exists() or len(path.parts) > 1 or "/" in name or os.sep in name or path.suffix.lower() in (".zip", ".npz"):
         return _reader_of(path)
     raise DataError(
         f"`data.name` must be one of {', '.join(SOURCES)}, or the path of a folder, zip or npz file, but got "
@@ -184,8 +184,8 @@ def _reader_of(path: Path) -> Reader:
         )
     if path.is_dir():
         return IdxFolder(name, path) if IdxFolder.fits(path) else ImageFolders(name, path)
-    if path.suffix in (".npz", ".zip"):
-        return NpzFile(name, path) if path.suffix == ".npz" else ImageFolders(name, path)
+    if path.suffix.lower() in (".npz", ".zip"):
+        return NpzFile(name, path) if path.suffix.lower() == ".npz" else ImageFolders(name, path)
     raise DataError(
         f"A data set of your own must be a folder (of IDX files, or of train/ and test/ with class folders), a .zip of "
         f"such class folders, or an .npz file, but `{path}` is none of them."

@@ -34,23 +34,23 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """What is ahead for one arm; `seconds_per_run` None where nothing was measured."""
+    """What is ahead for one arm."""
 
     name: str
     engine: str
     runs: int
     missing: int
     epochs: int
-    seconds_per_run: float | None
+    seconds_per_run: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `run` would do: `seconds` is the expected wall time of the missing runs, None where unknown."""
+    """What `run` would do; `seconds` is the expected wall time of the missing runs."""
 
     arms: list[PlannedArm]
     workers: int
-    seconds: float | None
+    seconds: float
     findings: list[checks.Finding]
 
 
@@ -76,18 +76,22 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
     results = Results(options.folder(experiment), experiment)
     with results.lock():
         prepared = _prepare(experiment, options.data_dir)
+        _require_splits(experiment, prepared)
         about = environment.describe(", ".join(names), launcher.workers, THREADS_PER_RUN)
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, prepared)
         packs = _missing(results, _packs(experiment, prepared, options.engine))
+        for spec in (spec for pack in packs for spec in pack.specs):
+            results.set_aside(spec)  # All at once, so that a report never mixes old runs of an arm with new ones.
         failed = _train(launcher, packs, results)
         rebuild(results)
     if failed:
         first = failed[0]
         raise RunError(
             f"Every run must end, but {len(failed)} of {len(packs)} failed. The first is {first.spec.arm}, seed "
-            f"{first.spec.seed}: {first.message.strip()}\nThe other runs are kept and reported in `{results.folder}`. "
-            "Mend the cause and run the same command again."
+            f"{first.spec.seed}: {first.message.strip()}\nThe other runs are kept and reported in `{results.folder}`, "
+            f"`runs/{first.spec.arm}/{first.spec.seed}/failure.txt` there says all. Mend the cause and run the same "
+            "command again."
         )
     return results
 
@@ -118,8 +122,8 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
         count = sum((arm.name, seed) in missing for seed in experiment.seeds)
         engine = engines.choose(arm.recipe, options.engine).identity
         arms.append(PlannedArm(arm.name, engine, len(experiment.seeds), count, arm.recipe.train.epochs, per_run))
-    work = sum(arm.missing * (arm.seconds_per_run or 0.0) for arm in arms)
-    longest = max((arm.seconds_per_run or 0.0 for arm in arms if arm.missing), default=0.0)
+    work = sum(arm.missing * arm.seconds_per_run for arm in arms)
+    longest = max((arm.seconds_per_run for arm in arms if arm.missing), default=0.0)
     return Plan(arms, launcher.workers, max(work / launcher.workers, longest), checks.design(experiment))
 
 
@@ -141,6 +145,12 @@ def _data_key(config: DataConfig) -> str:
 def _prepare(experiment: Experiment, data_dir: Path | None) -> dict[str, data.Prepared]:
     configs = {_data_key(arm.recipe.data): arm.recipe.data for arm in experiment.arms.values()}
     return {key: data.prepare(config, data_dir) for key, config in configs.items()}
+
+
+def _require_splits(experiment: Experiment, prepared: dict[str, data.Prepared]) -> None:
+    """Draw one split of each kind, so that impossible ones are refused before anything is trained."""
+    for config in {arm.recipe.data for arm in experiment.arms.values()}:
+        data.draw(data.load_prepared(prepared[_data_key(config)].folder), config, experiment.seeds[0])
 
 
 def _keep_test_sets(results: Results, prepared: dict[str, data.Prepared]) -> None:

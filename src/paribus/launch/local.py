@@ -63,6 +63,19 @@ class LocalLauncher(Launcher):
                 worker.end()
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back for the moment; a process started meanwhile never gets it, not even while it starts up."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _replace(worker: _Worker, workers: list[_Worker], inbox: Inbox) -> _Worker:
     """Put a new process in the place of one that died."""
     worker.end()
@@ -77,14 +90,17 @@ class _Worker:
     def __init__(self, inbox: Inbox) -> None:
         self.pack: Pack | None = None
         self.open: dict[tuple[str, int], RunSpec] = {}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "paribus.launch.worker", str(THREADS_PER_RUN)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**_ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(THREADS_PER_RUN)},
-            text=True,
-            encoding="utf-8",
-        )
+        # A worker imports from where this process does, not from the working directory, where a torch.py may lie.
+        path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        with _interrupts_held():
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "paribus.launch.worker", str(THREADS_PER_RUN)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS_PER_RUN)},
+                text=True,
+                encoding="utf-8",
+            )
         self.listener = threading.Thread(target=self._listen, args=(inbox,), daemon=True)
         self.listener.start()
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import EpochDone, News, RunDone, RunFailed
+from paribus.wording import duration
 
 LINE_EVERY_S = 30.0
 
@@ -79,7 +80,7 @@ class Lines(Display):
         """Count; print if it is time, or if a run failed."""
         self.estimate.note(news)
         if isinstance(news, RunFailed):
-            self._print(f"{news.spec.arm}, seed {news.spec.seed} failed: {news.message.strip().splitlines()[-1]}")
+            self._print(f"{news.spec.arm}, seed {news.spec.seed} failed: {news.message.strip().splitlines()[0]}")
         if isinstance(news, RunDone | RunFailed):
             self.finished += 1
         if time.monotonic() - self.last >= self.every_s:
@@ -108,8 +109,8 @@ class Bar(Display):
         """Move the bar."""
         self.estimate.note(news)
         if isinstance(news, RunFailed):
-            last = news.message.strip().splitlines()[-1]
-            self.progress.console.print(f"{news.spec.arm}, seed {news.spec.seed} failed: {last}", markup=False)
+            first = news.message.strip().splitlines()[0]
+            self.progress.console.print(f"{news.spec.arm}, seed {news.spec.seed} failed: {first}", markup=False)
         if isinstance(news, RunDone | RunFailed):
             self.finished += 1
         text = _summary(self.estimate, self.finished, self.runs)
@@ -125,14 +126,6 @@ def display(specs: Sequence[RunSpec], workers: int, stream: TextIO | None = None
     stream = stream or sys.stderr
     estimate = Estimate(specs, workers)
     return Bar(estimate, len(specs), stream) if stream.isatty() else Lines(estimate, len(specs), stream)
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as people say them: ``45 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _summary(estimate: Estimate, finished: int, runs: int) -> str:

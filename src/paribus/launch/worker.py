@@ -30,10 +30,10 @@ from paribus.store import Results, RunWriter
 def main() -> None:
     """Serve packs until stdin ends; the one argument is the number of threads."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle.
-    news = _take_stdout()
+    packs, news = _take_stdin(), _take_stdout()
     torch.set_num_threads(int(sys.argv[1]))
     requests: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    threading.Thread(target=_listen, args=(packs, requests), daemon=True).start()
     while True:
         pack, results = decode_pack(json.loads(requests.get()))
         try:
@@ -53,10 +53,11 @@ def _train(pack: Pack, folder: Path, news: TextIO) -> None:
         raise
     except Exception as error:  # noqa: BLE001
         # Whatever a user's model or data does wrong must cost its own runs only, with the reason kept in the store.
-        message = str(error) if isinstance(error, ParibusError) else traceback.format_exc()
+        is_ours = isinstance(error, ParibusError)
+        message = str(error) if is_ours else f"{type(error).__name__}: {error}"
         for spec in pack.specs:
             if results.state(spec) != "finished":
-                writers[spec.digest].fail(message)
+                writers[spec.digest].fail(message if is_ours else traceback.format_exc())
                 _say(news, encode("failed", **_key(spec), message=message))
 
 
@@ -85,6 +86,15 @@ def _say(news: TextIO, line: str) -> None:
     news.flush()
 
 
+def _take_stdin() -> TextIO:
+    """Keep the real stdin for packs; a model that asks for input finds none, and fails instead of waiting."""
+    packs = os.fdopen(os.dup(0), encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return packs
+
+
 def _take_stdout() -> TextIO:
     """Keep the real stdout for news; what models or libraries print goes to stderr."""
     news = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -92,8 +102,8 @@ def _take_stdout() -> TextIO:
     return news
 
 
-def _listen(requests: queue.Queue[str]) -> None:
-    for line in sys.stdin:
+def _listen(packs: TextIO, requests: queue.Queue[str]) -> None:
+    for line in packs:
         requests.put(line)
     os._exit(0)  # The launcher is gone: end now, in the middle of an epoch if need be.
 

@@ -55,6 +55,11 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], num_clas
             model = MODELS[config.name].load()(image_shape, num_classes, **config.options)
             _initialise(model, seed)
         _try(model, config, image_shape, num_classes)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError(
+            f"`{config.name}` must have parameters to train, but none of its {sum(1 for _ in model.parameters())} "
+            "requires a gradient. Keep layers as attributes in its constructor, and leave one at least unfrozen."
+        )
     return model
 
 

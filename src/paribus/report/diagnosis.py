@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from paribus.experiment import CONTROL
-from paribus.metrics import Interval, confusion, wilson, worst_errors
-from paribus.report import figures, words
-from paribus.report.evidence import Evidence
+from paribus.metrics import confusion, worst_errors
+from paribus.report import figures
+from paribus.report.material import Material
 from paribus.report.page import Cell, Figure, Picture, Section, Table
+from paribus.stats import Interval, wilson
 from paribus.store import Predictions, Run, TestSet
-from paribus.wording import count
+from paribus.wording import count, percent
 
 Counts = npt.NDArray[np.int64]
 _PICTURES = 24
@@ -26,13 +27,13 @@ _CONFUSIONS_LISTED = 8
 _PICTURE_PIXELS = 112
 
 
-def diagnosis(evidence: Evidence) -> Section:
+def diagnosis(material: Material) -> Section:
     """Return the section on the arm that validation puts first, or the control where validation says nothing."""
-    arm, why = _chosen(evidence)
-    runs = evidence.runs(arm)
+    arm, why = _chosen(material)
+    runs = material.runs[arm]
     if not runs:
         return Section("diagnosis", "Diagnosis", ("No run has finished, so there is nothing to diagnose.",))
-    test = evidence.results.test_set(runs[0].config()["data_fingerprint"])
+    test = material.results.test_set(runs[0].config()["data_fingerprint"])
     finished = [run for run in runs if run.result.status == "finished"]
     if not finished:
         return Section(
@@ -55,19 +56,19 @@ def diagnosis(evidence: Evidence) -> Section:
     )
 
 
-def _chosen(evidence: Evidence) -> tuple[str, str]:
+def _chosen(material: Material) -> tuple[str, str]:
     """Return the arm to diagnose and how it was chosen."""
-    by_arm = {arm: evidence.val_accuracy(arm) for arm in evidence.arms}
+    by_arm = {arm: material.val_accuracy(arm) for arm in material.runs}
     known = {arm: value for arm, value in by_arm.items() if value is not None}
     if not known:
         why = "No arm has a validation accuracy to choose by, so this is the control. The test set chooses nothing."
         return CONTROL, why
     arm = max(known, key=lambda name: known[name])
-    accuracy = words.percent(known[arm], evidence.digits)
+    accuracy = percent(known[arm])
     named = (
         f"{arm} has the highest mean validation accuracy, {accuracy} %" if len(known) > 1 else f"{arm} is the only arm"
     )
-    if evidence.val_is_test:
+    if material.val_is_test:
         return arm, f"{named}. Here the validation set is the test set, so this choice did see the test images."
     return arm, f"{named}; it was chosen by validation, never by the test set."
 
@@ -87,9 +88,9 @@ def _figures(counts: Counts, names: Sequence[str], runs: int) -> list[Figure]:
         svg = figures.confusion(share[:, : len(names)], names)
         found.append(Figure("diagnosis-confusion", svg, alt, "Confusion matrix, percent of each true class", wide))
     rows = _class_rows(counts, names, runs)[:_CLASSES_DRAWN]
-    percent = 100 * np.array([[row.accuracy, *row.ci95] for row in rows])
-    svg = figures.class_accuracy([row.name for row in rows], percent[:, 0], percent[:, 1], percent[:, 2])
-    worst = ", ".join(f"{row.name} {100 * row.accuracy:.1f} %" for row in rows[:5])
+    drawn = 100 * np.array([[row.accuracy, *row.ci95] for row in rows])
+    svg = figures.class_accuracy([row.name for row in rows], drawn[:, 0], drawn[:, 1], drawn[:, 2])
+    worst = ", ".join(f"{row.name} {percent(row.accuracy)} %" for row in rows[:5])
     alt = f"Test accuracy by class, worst first: {worst}."
     which = f"the {len(rows)} worst classes" if len(rows) < len(names) else "every class"
     found.append(Figure("diagnosis-classes", svg, alt, f"Test accuracy of {which}, with 95 % interval"))
@@ -131,7 +132,7 @@ def _worst_pairs(counts: Counts, names: Sequence[str]) -> list[tuple[str, str, i
 def _tables(counts: Counts, names: Sequence[str], runs: int) -> list[Table]:
     totals = dict(zip(names, counts.sum(axis=1), strict=True))
     rows = tuple(
-        (Cell(true), Cell(other), Cell(f"{times / runs:.1f}"), Cell(f"{100 * times / totals[true]:.1f}"))
+        (Cell(true), Cell(other), Cell(f"{times / runs:.1f}"), Cell(percent(times / totals[true])))
         for true, other, times in _worst_pairs(counts, names)
     )
     if not rows:

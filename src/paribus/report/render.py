@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from paribus.report.evidence import Evidence
+from paribus.report.build import build
+from paribus.report.material import Material
 from paribus.report.page import Figure, Page
-from paribus.report.pages import build
 from paribus.store import Results
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def write_report(results: Results, verdicts: Mapping[str, Any]) -> list[Path]:
     Raises:
         StoreError: If the folder cannot be read or written.
     """
-    page = build(Evidence.gather(results, verdicts))
+    page = build(Material.gather(results, verdicts))
     written = [results.write_text("report.html", to_html(page)), results.write_text("report.md", to_markdown(page))]
     written += [results.write_bytes(f"figures/{name}", content) for name, content in _figure_files(page)]
     for path in (results.folder / "figures").glob("*.*"):

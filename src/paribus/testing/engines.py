@@ -62,6 +62,7 @@ def _check_records(spec: RunSpec, epochs: list[EpochEnd], end: RunEnd) -> None:
     first, last = records[0], records[-1]
     assert first.train_loss is not None and last.train_loss is not None, "the easy data must not make a run diverge"
     assert last.train_loss < first.train_loss, "the training loss must fall on the easy data"
+    assert last.steps == end.result.steps, "the last record must count the steps of the whole run"
     assert end.result.status == "finished" and end.result.digest == spec.digest, "the result must name its run"
     assert end.result.test_accuracy == end.predictions.correct.mean(), "test accuracy must be that of the predictions"
     assert np.array_equal(end.predictions.labels, DATASET.test.labels), "predictions must keep the test set's order"

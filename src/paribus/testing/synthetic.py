@@ -192,7 +192,7 @@ def _epochs(
         records.append(
             EpochRecord(
                 epoch=epoch,
-                steps=steps,
+                steps=steps * epoch,
                 lr=spec.recipe.optim.lr,
                 train_loss=None if lost else float(-np.log(max(train, 1e-3)) * 1.5),
                 train_accuracy=chance if lost else train,
