@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from torch import nn
 
 from paribus.config import OptimConfig, Recipe, ScheduleConfig
 from paribus.errors import ConfigError
-from paribus.optim import OPTIMIZERS, build_optimizer, learning_rate
+from paribus.optim import OPTIMIZERS, build_optimizer, learning_rate, update
 
 OPTIMS = [
     OptimConfig(name="sgd", lr=0.1),
@@ -168,3 +170,34 @@ def test_a_warmup_as_long_as_the_run_is_refused() -> None:
     assert Recipe.parse({**tables, "schedule": {"warmup_epochs": 1.5}}).schedule.warmup_epochs == 1.5
     with pytest.raises(ConfigError, match=r"`schedule.warmup_epochs` must be below `train.epochs`, but got 2 of 2"):
         Recipe.parse({**tables, "schedule": {"warmup_epochs": 2.0}})
+
+
+def test_no_compiler_is_loaded_before_the_first_step() -> None:
+    code = (
+        "import sys, torch\n"
+        "from paribus.config import OptimConfig\n"
+        "from paribus.optim import build_optimizer, update\n"
+        "for name in ('sgd', 'adam', 'adamw', 'rmsprop', 'adagrad'):\n"
+        "    weights = torch.nn.Parameter(torch.ones(3))\n"
+        "    optimizer = build_optimizer(OptimConfig(name=name, lr=0.1), [weights])\n"
+        "    optimizer.zero_grad()\n"
+        "    weights.sum().backward()\n"
+        "    update(optimizer)\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
+        "    assert (weights != 1).all()\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad"])
+def test_update_is_the_optimisers_step(name: str) -> None:
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 12).view(3, 4)) for _ in range(2)]
+    one, other = (build_optimizer(OptimConfig(name=name, lr=0.1, weight_decay=0.01), [each]) for each in weights)  # type: ignore[arg-type]
+    for _ in range(5):
+        for each in weights:
+            each.grad = (each.detach() ** 2).sin()
+        update(one)
+        other.step()
+        assert torch.equal(*weights)
+    assert not torch.equal(weights[0], torch.linspace(-1, 1, 12).view(3, 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +23,7 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> 
         config: Which one, with its rates.
         parameters: What to train, already on its device and in its memory layout.
     """
+    _do_without_compiler()
     given = list(parameters)
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name in ("sgd", "rmsprop"):
@@ -35,6 +37,27 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> 
     optimizer: torch.optim.Optimizer = OPTIMIZERS[config.name](given, **options)
     optimizer.register_load_state_dict_post_hook(_follow_layouts)
     return optimizer
+
+
+def update(optimizer: torch.optim.Optimizer) -> None:
+    """Make one step, as `optimizer.step()` does, but without torch's compiler.
+
+    torch wraps `step` so that the compiler treats it well, and loads the compiler for it, which takes a second.
+    We never compile, and register no hooks on steps. Ours is the function inside the wrapping.
+    """
+    with torch.no_grad():
+        inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def _do_without_compiler() -> None:
+    """Spare the optimisers' other methods the compiler, too: say of each that it is left alone already.
+
+    A torch that wraps them otherwise is not affected, only slower to start.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        wrapped = getattr(method, "__wrapped__", None)
+        if wrapped is not None and not hasattr(wrapped, "__dynamo_disable"):
+            wrapped.__dynamo_disable = wrapped
 
 
 def learning_rate(optim: OptimConfig, schedule: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:

@@ -294,6 +294,11 @@ class Results:
             return "finished"
         return "failed" if (folder / "failure.txt").exists() else "partial"
 
+    def count_unfinished(self) -> int:
+        """Return how many runs of the experiment have no result yet, of whatever recipe."""
+        folders = [self.run_folder(arm, seed) for arm in self.experiment.arms for seed in self.experiment.seeds]
+        return sum(not (folder / "result.json").exists() for folder in folders)
+
     def begin(self, spec: RunSpec) -> RunWriter:
         """Open a run for writing; a run of another recipe is moved to `superseded/` first."""
         folder = self.run_folder(spec.arm, spec.seed)

@@ -19,7 +19,7 @@ from paribus.engines.run_state import RunState
 from paribus.evaluate import logits_of, loss_and_accuracy
 from paribus.experiment import RunSpec
 from paribus.models import build_model
-from paribus.optim import build_optimizer, learning_rate
+from paribus.optim import build_optimizer, learning_rate, update
 from paribus.seeding import derive, torch_generator
 from paribus.store import Checkpoint, EpochRecord, Predictions, RunResult
 
@@ -108,7 +108,7 @@ class _Run:
             loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.train.label_smoothing)
             self.optimizer.zero_grad()
             loss.backward()
-            self.optimizer.step()
+            update(self.optimizer)
             steps += 1
             with torch.no_grad():
                 norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

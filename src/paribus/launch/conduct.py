@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
     launcher = LocalLauncher(options.workers)
     names = sorted({engines.choose(arm.recipe, options.engine).identity for arm in experiment.arms.values()})
     results = Results(options.folder(experiment), experiment)
-    with results.lock():
+    with results.lock(), contextlib.closing(launcher):
+        launcher.start(results.count_unfinished())
         prepared = _prepare(experiment, options.data_dir)
         _require_splits(experiment, prepared)
         about = environment.describe(", ".join(names), launcher.workers, THREADS_PER_RUN)

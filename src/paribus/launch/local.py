@@ -42,25 +42,37 @@ class LocalLauncher(Launcher):
         if workers is not None and workers < 1:
             raise ConfigError(f"`workers` must be at least 1, but got {workers}. Leave it out to use every core.")
         self.workers = workers or available_cores()
+        self._inbox: Inbox = queue.Queue()
+        self._processes: list[_Worker] = []
+
+    def start(self, runs: int) -> None:
+        """Begin as many processes as that many runs will use; they load torch while the caller prepares the runs."""
+        wanted = min(self.workers, runs) - len(self._processes)
+        self._processes += [_Worker(self._inbox) for _ in range(wanted)]
 
     def launch(self, packs: Sequence[Pack], results: Results) -> Iterator[News]:
         """Train the packs; see `Launcher.launch`. Leaving the iterator ends the workers."""
         waiting = deque(packs)
-        inbox: Inbox = queue.Queue()
-        workers = [_Worker(inbox) for _ in range(min(self.workers, len(packs)))]
+        workers = self._processes
         try:
-            for worker in workers:
+            self.start(len(packs))
+            for worker in workers[: len(packs)]:
                 worker.give(waiting.popleft(), results)
             while any(worker.pack for worker in workers):
-                worker, message = inbox.get()
+                worker, message = self._inbox.get()
                 yield from worker.news(message, results)
                 if message["kind"] == "gone":
-                    worker = _replace(worker, workers, inbox)
+                    worker = _replace(worker, workers, self._inbox)
                 if worker.pack is None and waiting:
                     worker.give(waiting.popleft(), results)
         finally:
-            for worker in workers:
-                worker.end()
+            self.close()
+
+    def close(self) -> None:
+        """End every process, in the middle of an epoch if need be."""
+        for worker in self._processes:
+            worker.end()
+        self._processes.clear()
 
 
 @contextlib.contextmanager

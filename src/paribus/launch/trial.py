@@ -12,7 +12,7 @@ from paribus.batches import Batches, Normalisation
 from paribus.config import Recipe
 from paribus.data import Dataset, draw
 from paribus.models import build_model
-from paribus.optim import build_optimizer
+from paribus.optim import build_optimizer, update
 
 TRIAL_S = 0.5
 
@@ -54,6 +54,6 @@ def _time_steps(recipe: Recipe, dataset: Dataset) -> float:
         loss = functional.cross_entropy(model(normalisation.apply(batches.gather(indices))), batches.labels[indices])
         optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        update(optimizer)
         seconds.append(time.perf_counter() - step)
     return statistics.median(seconds) / size
