@@ -1,0 +1,120 @@
+"""Every number in README and docs/experiments is generated from docs/gallery; run as a program, this renews them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paribus import experiments
+from paribus.cli.tables import show_verdicts, verdict_text
+from paribus.experiment import Experiment
+
+ROOT = Path(__file__).parent.parent
+GALLERY = ROOT / "docs" / "gallery"
+BLOCK = re.compile(r"(<!-- (\w+) (\S+): begin -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "experiments").glob("*.md"))]
+
+
+def verdicts_of(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((GALLERY / name / "verdicts.json").read_text(encoding="utf-8"))
+    return content
+
+
+def printed(name: str) -> str:
+    """What `paribus run` prints at its end."""
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        show_verdicts(verdicts_of(name), Path("results") / name)
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    return "```text\n" + "\n".join(lines) + "\n```\n"
+
+
+def arms(name: str) -> str:
+    """One row per arm."""
+    verdicts, experiment = verdicts_of(name), Experiment.load(GALLERY / name / "experiment.toml")
+    comparisons = {each["arm"]: each for question in verdicts["questions"] for each in question["comparisons"]}
+    lines = [
+        "| arm | changes | runs | test accuracy, % | 95 % interval | against the control | verdict | s per run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for arm, row in verdicts["arms"].items():
+        changes = ", ".join(f"{key} = {value}" for key, value in experiment.arms[arm].factors.items()) or "-"
+        lines.append(f"| {arm} | {changes} | {row['runs']} | {figures(row)} | {against(comparisons.get(arm))} |"[:-1])
+        lines[-1] += f"| {'-' if row['seconds_per_run'] is None else format(row['seconds_per_run'], '.0f')} |"
+    return "\n".join(lines) + "\n"
+
+
+def figures(row: dict[str, Any]) -> str:
+    accuracy = row["test_accuracy"]
+    if accuracy["mean"] is None:
+        return "- | -"
+    low, high = accuracy["ci95"]
+    return f"{100 * accuracy['mean']:.2f} | {100 * low:.2f} to {100 * high:.2f}"
+
+
+def against(comparison: dict[str, Any] | None) -> str:
+    if comparison is None or comparison["difference"] is None:
+        return "- | - "
+    return f"{100 * comparison['difference']:+.2f} points | {verdict_text(comparison)} "
+
+
+def environment(name: str) -> str:
+    """What the result was made on."""
+    about = json.loads((GALLERY / name / "environment.json").read_text(encoding="utf-8"))
+    packages = ", ".join(f"{key} {about['packages'][key]}" for key in ("torch", "numpy"))
+    return (
+        f"{about['processor']}, {about['workers']} workers of {about['threads_per_run']} thread, engine "
+        f"{about['engine']}, Python {about['python']}, {packages}.\n"
+    )
+
+
+MAKERS: dict[str, Callable[[str], str]] = {"printed": printed, "arms": arms, "environment": environment}
+
+
+def renewed(page: str) -> str:
+    """The page with every block made anew."""
+    return BLOCK.sub(lambda match: match[1] + MAKERS[match[2]](match[3]) + match[4], page)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_numbers_of_a_page_are_those_of_the_gallery(path: Path) -> None:
+    """After a new gallery entry: python tests/test_docs.py."""
+    page = path.read_text(encoding="utf-8")
+    assert BLOCK.search(page), f"{path.name} has no generated block"
+    assert renewed(page) == page
+
+
+def test_the_renewal_has_teeth() -> None:
+    name = next(iter(entries()))
+    page = f"<!-- arms {name}: begin -->\nold\n<!-- end -->\n"
+    assert "old" not in renewed(page)
+    assert "| control | - |" in renewed(page)
+
+
+def test_every_shipped_experiment_has_a_page() -> None:
+    assert {path.stem for path in PAGES[1:]} == set(experiments.names())
+
+
+def entries() -> Iterator[str]:
+    return (path.parent.name for path in sorted(GALLERY.glob("*/verdicts.json")))
+
+
+@pytest.mark.parametrize("name", list(entries()))
+def test_a_gallery_entry_is_of_the_shipped_experiment(name: str) -> None:
+    """Its arms and questions are today's; it may have fewer seeds and questions, which its page says."""
+    kept, shipped = Experiment.load(GALLERY / name / "experiment.toml"), Experiment.load(experiments.find(name))
+    assert kept.questions
+    assert kept.arms.items() <= shipped.arms.items()
+    assert all(question in shipped.questions for question in kept.questions)
+
+
+if __name__ == "__main__":
+    for each in PAGES:
+        each.write_text(renewed(each.read_text(encoding="utf-8")), encoding="utf-8")
