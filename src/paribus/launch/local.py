@@ -32,7 +32,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-Inbox: TypeAlias = "queue.Queue[tuple[_Worker, dict[str, Any]]]"
+Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, dict[str, Any]]]"
 
 
 class LocalLauncher(Launcher):
@@ -42,7 +42,7 @@ class LocalLauncher(Launcher):
         if workers is not None and workers < 1:
             raise ConfigError(f"`workers` must be at least 1, but got {workers}. Leave it out to use every core.")
         self.workers = workers or available_cores()
-        self._inbox: Inbox = queue.Queue()
+        self._inbox: Inbox = queue.SimpleQueue()  # Unlike Queue, an interrupt cannot leave it locked.
         self._processes: list[_Worker] = []
 
     def start(self, runs: int) -> None:
@@ -162,7 +162,7 @@ class _Worker:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.listener.join()
+        self.listener.join(timeout=5)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
