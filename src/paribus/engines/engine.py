@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from paribus.data.dataset import Dataset
 from paribus.experiment import RunSpec
-from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult
+from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """A run is done: its result, its predictions on the test set, and the kept weights by name."""
+    """A run is done: its result, its predictions on the test set, the kept weights by name, what was probed."""
 
     spec: RunSpec
     result: RunResult
     predictions: Predictions
     weights: Arrays
+    probes: Probes | None = None
 
 
 Event = EpochEnd | RunEnd

@@ -72,7 +72,7 @@ def _fit(pack: Pack, writers: dict[str, RunWriter], news: TextIO) -> None:
             known = {"epoch": event.record.epoch, "seconds": event.seconds, "val_accuracy": val_accuracy}
             _say(news, encode("epoch", **_key(event.spec), **known))
         else:
-            writer.finish(event.result, event.predictions, event.weights)
+            writer.finish(event.result, event.predictions, event.weights, event.probes)
             ended = {"status": event.result.status, "test_accuracy": event.result.test_accuracy}
             _say(news, encode("done", **_key(event.spec), **ended))
 

@@ -1,0 +1,33 @@
+"""The result folder: what runs wrote, atomically, and everything that later steps read.
+
+    results/<name>/
+      experiment.toml  environment.json  verdicts.json  report.md  report.html
+      data/<fingerprint>.npz                         the test set: labels, class names, images
+      runs/<arm>/<seed>/  config.json epochs.jsonl times.jsonl result.json predictions.npz probes.json
+                          model.safetensors
+      superseded/<arm>/<seed>-<digest>/              runs of an earlier recipe, kept but not read
+
+`epochs.jsonl` and `predictions.npz` are the same, bit for bit, however often a run was interrupted; wall times are in
+`times.jsonl` and `result.json`.
+"""
+
+from __future__ import annotations
+
+from paribus.store.records import Arrays, Checkpoint, EpochRecord, LayerProbe, Predictions, Probes, RunResult, TestSet
+from paribus.store.results import Results, State
+from paribus.store.run import Run, RunWriter
+
+__all__ = [
+    "Arrays",
+    "Checkpoint",
+    "EpochRecord",
+    "LayerProbe",
+    "Predictions",
+    "Probes",
+    "Results",
+    "Run",
+    "RunResult",
+    "RunWriter",
+    "State",
+    "TestSet",
+]

@@ -1,0 +1,131 @@
+"""Reading and writing single files: atomic, and every refusal of the system in words that help."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as safetensors_load
+
+from paribus.errors import StoreError
+
+T = TypeVar("T")
+
+
+def typed(kind: type[T], content: Mapping[str, Any], path: Path) -> T:
+    """Build a record from a file's keys; a file of another version is refused."""
+    try:
+        return kind(**content)
+    except TypeError as error:
+        raise StoreError(
+            f"`{path}` must hold the keys of this version of paribus, but does not: {error}. Delete this file and run "
+            "the experiment again."
+        ) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    with reading(path):
+        return _json_object(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; a last line without its newline was cut off by a crash and does not count."""
+    with reading(path):
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        return [_json_object(line) for line in lines]
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold an object, but holds {type(content).__name__}")
+    return content
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of a safetensors file by name."""
+    with reading(path):
+        return dict(safetensors_load(path.read_bytes()))
+
+
+def line(content: Mapping[str, Any]) -> str:
+    """Write an object as one JSON line."""
+    return json.dumps(content, allow_nan=False) + "\n"
+
+
+def append(path: Path, content: Mapping[str, Any]) -> None:
+    """Append an object to a file of JSON lines."""
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(line(content))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, atomically."""
+    write(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusals into what the user can do about them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "The disk is full. Free some space and run the same command again: finished epochs are kept."
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            advice = "The folder may not be written to. Choose another with --out, or change its permissions."
+        else:
+            advice = f"The system says: {error.strerror}."
+        raise StoreError(f"`{path}` could not be written. {advice}") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Path]:
+    """Turn a missing or damaged file into an error that says what to do."""
+    try:
+        yield path
+    except FileNotFoundError:
+        raise StoreError(f"`{path}` must exist, but it does not. Run `paribus run` again to make it.") from None
+    except (OSError, ValueError, KeyError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+        raise StoreError(
+            f"`{path}` is damaged and cannot be read: {error}. Delete this file and run the experiment again."
+        ) from error
+
+
+@contextmanager
+def reading_npz(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """Open an npz file without pickle."""
+    # From memory, because numpy leaves a file open that turns out not to be an archive.
+    with reading(path), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        yield arrays

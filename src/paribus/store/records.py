@@ -1,0 +1,137 @@
+"""What the store holds of a run: its epochs, result, predictions, probes and checkpoint; and the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of `epochs.jsonl`: what one epoch did.
+
+    Losses are mean cross-entropies in nats without label smoothing's penalty on val, with it on train; train figures
+    are means over the whole epoch while the weights move. `steps` counts from the start of the run. `lr` is the rate
+    of the epoch's last step, `gradient_norm` the mean over steps of the L2 norm of all gradients,
+    `layer_gradient_norms` that of each layer's gradients at the last step. None where a figure is not finite, there is
+    no val, or the engine does not tell.
+    """
+
+    epoch: int
+    steps: int
+    lr: float
+    train_loss: float | None
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    gradient_norm: float | None
+    layer_gradient_norms: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """`result.json`: how one run ended.
+
+    `epochs` were trained, `epoch_kept` is the one whose weights were tested. A diverged run met a loss that is not
+    finite; it is tested with its kept weights like any other, and logits that are not finite count as a wrong answer
+    with `test_loss` None. `seconds` is training time without start-up, over all interruptions.
+    """
+
+    arm: str
+    seed: int
+    digest: str
+    status: Literal["finished", "diverged"]
+    engine: str
+    epochs: int
+    epoch_kept: int
+    steps: int
+    parameters: int
+    train_examples: int
+    val_examples: int
+    val_is_test: bool
+    test_examples: int
+    test_loss: float | None
+    test_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`predictions.npz`: `logits` float32 (N, num_classes) and `labels` int64 (N,), in the test set's order."""
+
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def classes(self) -> npt.NDArray[np.int64]:
+        """Predicted class (N,), -1 where a logit is not finite."""
+        return np.where(np.isfinite(self.logits).all(axis=1), self.logits.argmax(axis=1), -1).astype(np.int64)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each example was classified right (N,)."""
+        return np.asarray(self.classes == self.labels)
+
+
+@dataclass(frozen=True)
+class LayerProbe:
+    """What one activation function gave on the probe images.
+
+    `layer` is the name of the module in which it is called, `function` its name (relu, tanh, ...). A unit is a channel
+    of a convolution or an output of a linear layer. `dead` units gave the same value, the function's floor, on every
+    image and place. `saturated` is the share of all values that lie within 5 % of a bound of the function's range, None
+    where it has no bound on both sides.
+    """
+
+    layer: str
+    function: str
+    units: int
+    dead: int | None
+    saturated: float | None
+
+
+@dataclass(frozen=True)
+class Probes:
+    """`probes.json`: what was measured about the mechanism of a finished run, with its kept weights.
+
+    Taken on `images` validation images, the first of val in its order: accuracy as they are, after a shift of 1 and of
+    2 pixels (mean over four directions) and after a rotation of 10 degrees (mean over both directions); mean confidence
+    (highest probability) and expected calibration error (15 bins of equal width, Guo et al. 2017), fractions.
+    `gradient_norms_at_start` are L2 norms of the gradients by layer, for the initial weights and the first batch.
+    """
+
+    images: int
+    accuracy: float
+    confidence: float
+    calibration_error: float
+    accuracy_shifted_1: float
+    accuracy_shifted_2: float
+    accuracy_rotated_10: float
+    layers: tuple[LayerProbe, ...]
+    gradient_norms_at_start: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where an interrupted run goes on: `epoch` epochs are done, `arrays` is the engine's state after them."""
+
+    epoch: int
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test images of a result: uint8 (N, C, H, W), labels int64 (N,) and the names of the classes."""
+
+    __test__ = False  # Not a test class for pytest.
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    source: str

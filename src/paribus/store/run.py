@@ -1,0 +1,106 @@
+"""One run's folder: read by `Run`, written by `RunWriter`."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save as safetensors_save
+
+from paribus.errors import StoreError
+from paribus.experiment import RunSpec
+from paribus.store import files
+from paribus.store.records import Arrays, Checkpoint, EpochRecord, LayerProbe, Predictions, Probes, RunResult
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished or diverged run as the store holds it."""
+
+    folder: Path
+    result: RunResult
+    epochs: tuple[EpochRecord, ...]
+
+    def predictions(self) -> Predictions:
+        """Read the run's test predictions."""
+        with files.reading_npz(self.folder / "predictions.npz") as arrays:
+            return Predictions(arrays["logits"], arrays["labels"])
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Read the weights of the kept epoch, by parameter or buffer name."""
+        return files.read_arrays(self.folder / "model.safetensors")
+
+    def probes(self) -> Probes | None:
+        """Read what was measured about the run's mechanism, None where nothing was: it diverged, or is of old."""
+        path = self.folder / "probes.json"
+        if not path.exists():
+            return None
+        content = files.read_json(path)
+        layers = tuple(files.typed(LayerProbe, each, path) for each in content.pop("layers", ()))
+        return files.typed(Probes, {**content, "layers": layers}, path)
+
+    def config(self) -> dict[str, Any]:
+        """Read `config.json`: digest, recipe and what else decided the result."""
+        return files.read_json(self.folder / "config.json")
+
+    @property
+    def epoch_seconds(self) -> tuple[float, ...]:
+        """Wall seconds of each epoch."""
+        return tuple(line["seconds"] for line in files.read_lines(self.folder / "times.jsonl"))
+
+
+class RunWriter:
+    """Writes one run's folder; every method leaves it whole if the process dies inside."""
+
+    def __init__(self, folder: Path, spec: RunSpec) -> None:
+        self.folder = folder
+        self.spec = spec
+
+    def resume(self) -> Checkpoint | None:
+        """Return where to go on, or None to begin; cuts records that are newer than the checkpoint."""
+        path = self.folder / "checkpoint.safetensors"
+        parts = (path, self.folder / "epochs.jsonl", self.folder / "times.jsonl")
+        if not all(part.exists() for part in parts):
+            for part in parts:
+                part.unlink(missing_ok=True)
+            return None
+        arrays = files.read_arrays(path)
+        epoch = int(arrays.pop("epoch"))
+        for name in ("epochs.jsonl", "times.jsonl"):
+            lines = files.read_lines(self.folder / name)[:epoch]
+            if len(lines) < epoch:
+                raise StoreError(
+                    f"`{self.folder / name}` must hold the {epoch} epochs of the checkpoint, but holds {len(lines)}. "
+                    "Delete the run's folder and run the experiment again."
+                )
+            files.write(self.folder / name, "".join(files.line(line) for line in lines).encode())
+        return Checkpoint(epoch, arrays)
+
+    def epoch(self, record: EpochRecord, seconds: float, arrays: Arrays) -> None:
+        """Append an epoch's record, then make it the one to go on from."""
+        files.append(self.folder / "epochs.jsonl", asdict(record))
+        files.append(self.folder / "times.jsonl", {"epoch": record.epoch, "seconds": round(seconds, 4)})
+        whole = {**arrays, "epoch": np.asarray(record.epoch)}
+        files.write(self.folder / "checkpoint.safetensors", safetensors_save(whole))
+
+    def finish(
+        self, result: RunResult, predictions: Predictions, weights: Arrays, probes: Probes | None = None
+    ) -> None:
+        """Write predictions, weights and probes, then the result, which makes the run finished."""
+        buffer = io.BytesIO()
+        np.savez(buffer, logits=predictions.logits, labels=predictions.labels)
+        files.write(self.folder / "predictions.npz", buffer.getvalue())
+        files.write(self.folder / "model.safetensors", safetensors_save(dict(weights)))
+        if probes is not None:
+            files.write_json(self.folder / "probes.json", asdict(probes))
+        files.write_json(self.folder / "result.json", asdict(result))
+        (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        (self.folder / "failure.txt").unlink(missing_ok=True)
+
+    def fail(self, message: str) -> None:
+        """Record why a run could not be trained; it is tried again by the next `paribus run`."""
+        files.write(self.folder / "failure.txt", message.encode())
