@@ -107,14 +107,15 @@ def test_crossed_is_the_method_of_moments() -> None:
     seed, example, rest = _by_loops(d)
     assert min(seed, example) > rest
     variance = (seed + example - rest) / (n * m)
-    raised = seed * (n - 1) / scipy_stats.chi2.median(n - 1)
-    squares = raised**2 / (n - 1) + example**2 / (m - 1) + rest**2 / ((n - 1) * (m - 1))
-    df = (raised + example - rest) ** 2 / squares
-    half = scipy_stats.t.ppf(0.975, df) * math.sqrt(variance)
-    assert found.se == pytest.approx(math.sqrt(variance))
-    assert found.df == pytest.approx(max(df, n - 1))
+    weights = np.array([seed, example - rest]) / (seed + example - rest)
+    quantile = weights @ scipy_stats.t.isf(0.025, [n - 1, m - 1])  # Cochran 1964.
+    half = quantile * math.sqrt(variance)
+    assert found.error is not None
+    assert found.error.value == pytest.approx(math.sqrt(variance))
     assert found.ci95 == pytest.approx((d.mean() - half, d.mean() + half))
-    assert found.p == pytest.approx(2 * scipy_stats.t.sf(abs(d.mean()) / math.sqrt(variance), df))
+    assert found.p is not None
+    tails = weights @ scipy_stats.t.isf(found.p / 2, [n - 1, m - 1])
+    assert tails == pytest.approx(abs(d.mean()) / math.sqrt(variance))
     assert found.seed_variance == pytest.approx((seed - rest) / m)
     assert found.example_variance == pytest.approx((example - rest) / n)
     assert found.residual_variance == pytest.approx(rest)
@@ -123,37 +124,63 @@ def test_crossed_is_the_method_of_moments() -> None:
 def test_crossed_without_seed_variance_is_the_t_test_over_examples() -> None:
     row = np.random.default_rng(2).normal(0.2, 1, 200)
     found = crossed(np.tile(row, (5, 1)), np.zeros((5, 200)))
-    assert found.se == pytest.approx(row.std(ddof=1) / math.sqrt(200))
     assert found.seed_variance == 0
+    assert found.ci95 == pytest.approx(tuple(scipy_stats.ttest_1samp(row, 0).confidence_interval(0.95)))
+    assert found.p == pytest.approx(scipy_stats.ttest_1samp(row, 0).pvalue)
 
 
 def test_crossed_without_example_variance_is_the_t_test_over_seeds() -> None:
     column = np.random.default_rng(3).normal(0.2, 1, (6, 1))
     found = crossed(np.tile(column, (1, 50)), np.zeros((6, 50)))
     assert found.ci95 == pytest.approx(paired_by_seed(column[:, 0], np.zeros(6)).ci95)
-    assert found.df == pytest.approx(5)
+    assert found.p == pytest.approx(scipy_stats.ttest_1samp(column[:, 0], 0).pvalue)
 
 
 @given(st.integers(2, 5), st.integers(2, 12), st.integers(0, 10_000))
-def test_crossed_is_never_narrower_than_either_source_alone(n: int, m: int, seed: int) -> None:
+def test_interval_and_p_of_crossed_say_the_same(n: int, m: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arm, control = rng.integers(0, 2, (2, n, m)).astype(float)
     found = crossed(arm, control)
-    if found.se is None:
+    if found.ci95 is None:
         assert np.ptp(arm - control) == 0
         return
-    squares = _by_loops(arm - control)
-    assert found.se**2 >= max(squares[0], squares[1]) / (n * m) * (1 - 1e-9)
-    assert found.df is not None
-    assert found.df >= min(n - 1, (n - 1) * (m - 1))
+    low, high = found.ci95
+    assert low < found.difference < high
+    assert found.p is not None
+    assert (found.p <= 0.05) == (low >= 0 or high <= 0) or math.isclose(min(abs(low), abs(high)), 0, abs_tol=1e-9)
     mirrored = crossed(control, arm)
     assert mirrored.difference == pytest.approx(-found.difference)
     assert mirrored.p == pytest.approx(found.p)
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_seeds_that_happen_to_agree_do_not_make_an_interval_of_no_width(n: int) -> None:
+    """Every seed gains two examples and loses one, others each time: the seeds' means are the same."""
+    d = np.zeros((n, 600))
+    for row in range(n):
+        d[row, 3 * row : 3 * row + 3] = 1, 1, -1
+    found = crossed(d, np.zeros_like(d))
+    least = scipy_stats.chi2.ppf(0.05, n - 1) / (n - 1) * _by_loops(d)[2] / (n * 600)
+    assert found.error is not None
+    assert found.error.seeds == pytest.approx(least)
+    assert found.error.seeds > 0
+
+
+@given(st.floats(0, 10), st.floats(0, 10), st.integers(1, 30), st.floats(1e-9, 0.4))
+def test_quantile_and_tail_of_a_standard_error_undo_each_other(
+    seeds: float, examples: float, seeds_df: int, upper: float
+) -> None:
+    error = stats.StandardError(seeds + 1e-3, seeds_df, examples, 99)
+    quantile = error.quantile(upper)
+    ends = sorted(float(scipy_stats.t.isf(upper, df)) for df in (seeds_df, 99))
+    assert ends[0] - 1e-9 <= quantile <= ends[1] + 1e-9
+    assert error.upper_tail(quantile) == pytest.approx(upper, rel=1e-6)
+    assert error.upper_tail(-quantile) == pytest.approx(1 - upper)
+
+
 def test_crossed_without_any_variation_gives_no_interval() -> None:
     found = crossed(np.ones((3, 8)), np.ones((3, 8)))
-    assert (found.difference, found.se, found.ci95, found.p) == (0, None, None, None)
+    assert (found.difference, found.error, found.ci95, found.p) == (0, None, None, None)
 
 
 def test_one_seed_is_mcnemar_over_examples_for_correctness_and_t_for_loss() -> None:
@@ -195,18 +222,18 @@ REPEATS = 1500
 @pytest.mark.parametrize("n", [3, 5, 10])
 @pytest.mark.parametrize("spread", [0.05, 0.2])
 def test_crossed_intervals_cover_the_truth(n: int, spread: float) -> None:
-    """A procedure that covers 93 % lands below 0.93 - 3.3 * 0.0066 = 0.908 of 1,500 once in 2,000 times.
+    """Coverage is promised to lie between 93 and 97 %; a procedure just inside lands outside once in 2,000 times.
 
-    Above there is no bound but 1, as the variance errs to the wide side by design; that it is not idle is held by
-    `test_crossed_finds_a_true_difference`.
+    benchmarks/statistics has many more cases, and names those where the promise is missed by a little.
     """
     rng = np.random.default_rng([n, int(100 * spread)])
     hits = 0
     for _ in range(REPEATS):
         found = crossed(*_arms(rng, (2, n, 500), spread))
         hits += found.ci95 is None or found.ci95[0] <= 0 <= found.ci95[1]
-    tolerance = 3.3 * math.sqrt(0.93 * 0.07 / REPEATS)
-    assert hits / REPEATS >= 0.93 - tolerance
+    assert (
+        0.93 - 3.3 * math.sqrt(0.93 * 0.07 / REPEATS) <= hits / REPEATS <= 0.97 + 3.3 * math.sqrt(0.97 * 0.03 / REPEATS)
+    )
 
 
 @pytest.mark.parametrize("n, spread", [(3, 0.05), (3, 0.2), (5, 0.1)])
@@ -260,21 +287,21 @@ def test_holm_refuses_what_is_no_p() -> None:
 
 
 def test_equivalence_is_two_one_sided_t_tests() -> None:
-    sample = np.random.default_rng(6).normal(0.1, 1, 30)
-    se = float(sample.std(ddof=1)) / math.sqrt(30)
-    lower = scipy_stats.ttest_1samp(sample, -0.6, alternative="greater").pvalue
-    upper = scipy_stats.ttest_1samp(sample, 0.6, alternative="less").pvalue
-    assert equivalence(float(sample.mean()), se, 29, 0.6) == pytest.approx(max(lower, upper))
+    sample = np.random.default_rng(6).normal(0.1, 1, (1, 30))
+    lower = scipy_stats.ttest_1samp(sample[0], -0.6, alternative="greater").pvalue
+    upper = scipy_stats.ttest_1samp(sample[0], 0.6, alternative="less").pvalue
+    assert equivalence(crossed(sample, np.zeros((1, 30))), 0.6) == pytest.approx(max(lower, upper))
 
 
 def test_equivalence_is_half_at_the_margin() -> None:
-    assert equivalence(0.001, 0.0001, 8, 0.001) == pytest.approx(0.5)
+    assert equivalence(_measured(0.001, 0.1, 0.2, 1.0), 0.001) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("se, df, margin", [(0, 5, 0.1), (0.1, 0, 0.1), (0.1, 5, 0)])
-def test_equivalence_refuses(se: float, df: float, margin: float) -> None:
-    with pytest.raises(DataError, match="above 0, but got"):
-        equivalence(0, se, df, margin)
+def test_equivalence_refuses_a_margin_of_zero_and_what_does_not_vary() -> None:
+    with pytest.raises(DataError, match="a margin above 0, but got"):
+        equivalence(_measured(0.0, 0.1, 0.2, 1.0), 0)
+    with pytest.raises(DataError, match="Where nothing varies there is no test"):
+        equivalence(crossed(np.ones((3, 8)), np.ones((3, 8))), 0.1)
 
 
 def _measured(difference: float, seed: float, example: float, rest: float) -> CrossedComparison:
@@ -282,8 +309,7 @@ def _measured(difference: float, seed: float, example: float, rest: float) -> Cr
         4,
         1000,
         difference,
-        0.01,
-        10,
+        stats.StandardError(1e-8, 3, 1e-8, 999),
         (0, 1),
         0.5,
         "crossed",
@@ -299,10 +325,8 @@ def _decided(make: Callable[[np.random.Generator], Array], margin: float, repeat
     for _ in range(repeats):
         arm = make(rng)
         found = crossed(arm, np.zeros_like(arm))
-        assert found.se is not None
-        assert found.df is not None
         assert found.p is not None
-        decided += found.p <= 0.05 or equivalence(found.difference, found.se, found.df, margin) <= 0.05
+        decided += found.p <= 0.05 or equivalence(found, margin) <= 0.05
     return decided / repeats
 
 
@@ -322,8 +346,9 @@ def test_seeds_needed_is_the_least_number() -> None:
     measured = _measured(0.3, 0.1, 0.2, 1.0)
     needed = seeds_needed(measured, 0.05).seeds
     assert needed is not None
-    assert stats._power(measured, (needed, 1000), 0.05, 0.05) >= stats.POWER
-    assert stats._power(measured, (needed - 1, 1000), 0.05, 0.05) < stats.POWER
+    variances = stats.Variances(0.1, 0.2, 1.0)
+    assert stats.power_to_find(0.3, variances, (needed, 1000), 0.05) >= stats.POWER
+    assert stats.power_to_find(0.3, variances, (needed - 1, 1000), 0.05) < stats.POWER
     stricter = seeds_needed(measured, 0.05, alpha=0.05 / 7).seeds
     assert stricter is not None
     assert stricter > needed

@@ -153,11 +153,11 @@ def _decide(
         return _Decision("undecided", analysis.reason)
     if new_data.seeds == 1:
         return _Decision("undecided", "One seed cannot tell the change from luck. Run at least 3 seeds.")
-    if p_holm is None or new_data.se is None or new_data.df is None:
+    if p_holm is None or new_data.error is None:
         return _Decision(
             "undecided", "Arm and control did not differ from run to run or image to image: no spread to judge by."
         )
-    p_equivalence = equivalence(new_data.difference, new_data.se, new_data.df, question.margin)
+    p_equivalence = equivalence(new_data, question.margin)
     if p_holm <= LEVEL:
         is_better = (new_data.difference > 0) == (analysis.metric == "test_accuracy")
         return _Decision("better" if is_better else "worse", None, p_equivalence)

@@ -1,0 +1,182 @@
+"""Would a difference hold on new images: seeds and test examples both taken as samples. This decides verdicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from paribus.errors import DataError
+from paribus.stats.intervals import LEVEL, Floats, Interval, same_shape
+
+_LEAST_CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class StandardError:
+    """That of a mean which varies over seeds and over examples, each with the degrees of freedom of its own estimate.
+
+    `seeds` and `examples` are variances of the mean, above 0 together. A quantile is the mean of Student's quantiles of
+    both, weighted by their variances (Cochran 1964, Biometrics 20:191-195): Student's of the seeds where these decide,
+    the normal one where the many examples do, and never below what the variances ask for at any level, as
+    Satterthwaite's is in the far tails that Holm's correction uses.
+    """
+
+    seeds: float
+    seeds_df: float
+    examples: float
+    examples_df: float
+
+    @property
+    def value(self) -> float:
+        """The standard error, in the unit of the mean."""
+        return math.sqrt(self.seeds + self.examples)
+
+    def quantile(self, upper: float) -> float:
+        """Return what a mean of zero exceeds with the probability `upper`, in standard errors."""
+        from scipy import stats
+
+        by_seeds = self.seeds * float(stats.t.isf(upper, self.seeds_df)) if self.seeds else 0.0
+        by_examples = self.examples * float(stats.t.isf(upper, self.examples_df)) if self.examples else 0.0
+        return (by_seeds + by_examples) / (self.seeds + self.examples)
+
+    def upper_tail(self, distance: float) -> float:
+        """Return the probability with which a mean of zero exceeds a distance given in standard errors."""
+        from scipy import stats
+        from scipy.optimize import brentq
+
+        if distance < 0:
+            return 1 - self.upper_tail(-distance)
+        if not self.seeds:
+            return float(stats.t.sf(distance, self.examples_df))
+        if not self.examples:
+            return float(stats.t.sf(distance, self.seeds_df))
+        # Between the two tails, as the quantile is between the two quantiles.
+        low, high = sorted(math.log(max(stats.t.sf(distance, df), 1e-300)) for df in (self.seeds_df, self.examples_df))
+        if math.isclose(low, high, abs_tol=1e-9):
+            return math.exp(low)
+        return math.exp(brentq(lambda tail: self.quantile(math.exp(tail)) - distance, low, high, xtol=1e-9))
+
+    def two_sided(self, difference: float) -> float:
+        """Return the p value of a difference, against none."""
+        return min(1.0, 2 * self.upper_tail(abs(difference) / self.value))
+
+    def ci95(self, mean: float) -> Interval:
+        """Return the 95 % interval around a mean."""
+        half = self.quantile(LEVEL / 2) * self.value
+        return mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class CrossedComparison:
+    """Arm against control over seeds and test examples, both taken as samples.
+
+    `error`, `ci95` and `p` are None where nothing varies. With one seed they are those over examples alone, the
+    variance of the seeds is unknown (None), and `p` is McNemar's for correctness. Variances are of one seed, of one
+    example (both over the other's mean) and of what is left; an estimate below zero is given as 0.
+    """
+
+    seeds: int
+    examples: int
+    difference: float
+    error: StandardError | None
+    ci95: Interval | None
+    p: float | None
+    test: Literal["crossed", "mcnemar", "t over examples"]
+    seed_variance: float | None = None
+    example_variance: float | None = None
+    residual_variance: float | None = None
+
+
+def crossed(arm: npt.ArrayLike, control: npt.ArrayLike) -> CrossedComparison:
+    """Compare two arms over seeds and test examples, both random, paired by example.
+
+    With D = arm - control, D[s, i] = mean + seed s + example i + residual, and the variance of the mean comes from the
+    mean squares of the two-way layout (Searle, Casella, McCulloch 1992, chapter 4), as `error_of_mean` says.
+
+    Args:
+        arm: Correctness or loss (n, m) of n seeds on m examples, finite.
+        control: The control's, for the same seeds and examples in the same order.
+
+    Raises:
+        DataError: If the shapes differ, there are fewer than two examples, or a figure is not finite.
+    """
+    first, second = same_shape(arm, control, 2)
+    d = first - second
+    n, m = d.shape
+    if m < 2:
+        raise DataError(f"A comparison on new data needs at least 2 test examples, but got {m}. Use a bigger test set.")
+    if n == 1:
+        return _over_examples(d[0], _is_binary(first) and _is_binary(second))
+    mean = float(d.mean())
+    rows, columns = d.mean(axis=1, keepdims=True), d.mean(axis=0, keepdims=True)
+    seed = m * float(((rows - mean) ** 2).sum()) / (n - 1)
+    example = n * float(((columns - mean) ** 2).sum()) / (m - 1)
+    residual = float(((d - rows - columns + mean) ** 2).sum()) / ((n - 1) * (m - 1))
+    variances = (max(0.0, seed - residual) / m, max(0.0, example - residual) / n, residual)
+    if np.ptp(d) == 0:
+        return CrossedComparison(n, m, mean, None, None, None, "crossed", *variances)
+    error = error_of_mean(MeanSquares(seed, example, residual), n, m)
+    return CrossedComparison(n, m, mean, error, error.ci95(mean), error.two_sided(mean), "crossed", *variances)
+
+
+@dataclass(frozen=True)
+class MeanSquares:
+    """Mean squares of the two-way layout of seeds and examples."""
+
+    seed: float
+    example: float
+    residual: float
+
+
+def error_of_mean(squares: MeanSquares, n: int, m: int) -> StandardError:
+    """Return the standard error of the mean of an (n, m) layout.
+
+    The variance is (seed + example - residual) / (n m). Two things can be known of it beyond its estimates. Examples
+    have no variance below zero, so example - residual counts as zero where it is less. And seeds that do not differ
+    still leave a seed mean square of the residual's size: one so small that it would come about by chance once in
+    twenty times is taken as that, else a few seeds that happen to agree would make an interval of almost no width.
+    """
+    from scipy import stats
+
+    least = squares.residual * float(stats.chi2.ppf(_LEAST_CHANCE, n - 1)) / (n - 1)
+    beyond = max(0.0, squares.example - squares.residual)
+    return StandardError(max(squares.seed, least) / (n * m), n - 1, beyond / (n * m), m - 1)
+
+
+def _over_examples(d: Floats, binary: bool) -> CrossedComparison:
+    from scipy import stats
+
+    m, mean = len(d), float(d.mean())
+    test: Literal["mcnemar", "t over examples"] = "mcnemar" if binary else "t over examples"
+    if np.ptp(d) == 0:
+        return CrossedComparison(1, m, mean, None, None, None, test)
+    error = StandardError(0.0, 0.0, float(d.var(ddof=1)) / m, m - 1)
+    p = error.two_sided(mean)
+    if binary:
+        gained, lost = int((d > 0).sum()), int((d < 0).sum())
+        p = float(stats.binomtest(gained, gained + lost).pvalue)
+    return CrossedComparison(1, m, mean, error, error.ci95(mean), p, test)
+
+
+def equivalence(comparison: CrossedComparison, margin: float) -> float:
+    """Return the p value of two one-sided tests that the true difference lies within +-margin (Schuirmann 1987).
+
+    Raises:
+        DataError: If nothing varies in the comparison, or the margin is not above 0.
+    """
+    error, difference = comparison.error, comparison.difference
+    if error is None or not margin > 0:
+        raise DataError(
+            "Equivalence needs a comparison with a standard error and a margin above 0, but got "
+            f"{error} and {margin}. Where nothing varies there is no test."
+        )
+    sides = (error.upper_tail((margin + sign * difference) / error.value) for sign in (1, -1))
+    return max(sides)
+
+
+def _is_binary(values: Floats) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())
