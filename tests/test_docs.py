@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import re
@@ -15,6 +16,7 @@ import pytest
 from paribus import experiments
 from paribus.cli.tables import show_verdicts, verdict_text
 from paribus.experiment import Experiment
+from paribus.wording import difference, interval, percent, unit
 
 ROOT = Path(__file__).parent.parent
 GALLERY = ROOT / "docs" / "gallery"
@@ -55,14 +57,14 @@ def figures(row: dict[str, Any]) -> str:
     accuracy = row["test_accuracy"]
     if accuracy["mean"] is None:
         return "- | -"
-    low, high = accuracy["ci95"]
-    return f"{100 * accuracy['mean']:.2f} | {100 * low:.2f} to {100 * high:.2f}"
+    return f"{percent(accuracy['mean'])} | {interval(accuracy['ci95'], percent)}"
 
 
 def against(comparison: dict[str, Any] | None) -> str:
     if comparison is None or comparison["difference"] is None:
         return "- | - "
-    return f"{100 * comparison['difference']:+.2f} points | {verdict_text(comparison)} "
+    found, metric = comparison["difference"], comparison["metric"]
+    return f"{difference(found, metric)} {unit(metric)} | {verdict_text(comparison)} "
 
 
 def environment(name: str) -> str:
@@ -75,7 +77,23 @@ def environment(name: str) -> str:
     )
 
 
-MAKERS: dict[str, Callable[[str], str]] = {"printed": printed, "arms": arms, "environment": environment}
+def lengths(name: str) -> str:
+    """Validation accuracy by length of training, means over seeds that train nothing else."""
+    text = (ROOT / "benchmarks" / "lengths" / "lengths.csv").read_text(encoding="utf-8")
+    rows = [row for row in csv.DictReader(text.splitlines()) if row["experiment"] == name]
+    lines = ["| arm | epochs | seeds | validation accuracy, % |", "|---|---|---|---|"]
+    for arm, epochs in dict.fromkeys((row["arm"], row["epochs"]) for row in rows):
+        found = [float(row["val_accuracy"]) for row in rows if (row["arm"], row["epochs"]) == (arm, epochs)]
+        lines.append(f"| {arm} | {epochs} | {len(found)} | {percent(sum(found) / len(found))} |")
+    return "\n".join(lines) + "\n"
+
+
+MAKERS: dict[str, Callable[[str], str]] = {
+    "printed": printed,
+    "arms": arms,
+    "environment": environment,
+    "lengths": lengths,
+}
 
 
 def renewed(page: str) -> str:

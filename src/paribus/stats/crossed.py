@@ -13,6 +13,7 @@ from paribus.errors import DataError
 from paribus.stats.intervals import LEVEL, Floats, Interval, same_shape
 
 _LEAST_CHANCE = 0.05
+_SMALLEST = 1e-290  # Of a tail; below, quantiles are not to be had.
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,28 @@ class StandardError:
 
     def quantile(self, upper: float) -> float:
         """Return what a mean of zero exceeds with the probability `upper`, in standard errors."""
-        from scipy import stats
+        from scipy.special import stdtrit  # A hundred times faster than scipy.stats.t, and as exact.
 
-        by_seeds = self.seeds * float(stats.t.isf(upper, self.seeds_df)) if self.seeds else 0.0
-        by_examples = self.examples * float(stats.t.isf(upper, self.examples_df)) if self.examples else 0.0
+        by_seeds = -self.seeds * float(stdtrit(self.seeds_df, upper)) if self.seeds else 0.0
+        by_examples = -self.examples * float(stdtrit(self.examples_df, upper)) if self.examples else 0.0
         return (by_seeds + by_examples) / (self.seeds + self.examples)
 
     def upper_tail(self, distance: float) -> float:
         """Return the probability with which a mean of zero exceeds a distance given in standard errors."""
-        from scipy import stats
         from scipy.optimize import brentq
+        from scipy.special import stdtr
 
         if distance < 0:
             return 1 - self.upper_tail(-distance)
-        if not self.seeds:
-            return float(stats.t.sf(distance, self.examples_df))
-        if not self.examples:
-            return float(stats.t.sf(distance, self.seeds_df))
-        # Between the two tails, as the quantile is between the two quantiles.
-        low, high = sorted(math.log(max(stats.t.sf(distance, df), 1e-300)) for df in (self.seeds_df, self.examples_df))
-        if math.isclose(low, high, abs_tol=1e-9):
-            return math.exp(low)
-        return math.exp(brentq(lambda tail: self.quantile(math.exp(tail)) - distance, low, high, xtol=1e-9))
+        parts = ((self.seeds, self.seeds_df), (self.examples, self.examples_df))
+        tails = [max(float(stdtr(df, -distance)), _SMALLEST) for variance, df in parts if variance]
+        low, high = min(tails), max(tails)  # The tail lies between them, as the quantile does between the quantiles.
+        if self.quantile(low) <= distance:
+            return low
+        if self.quantile(high) >= distance:
+            return high
+        root = brentq(lambda log: self.quantile(math.exp(log)) - distance, math.log(low), math.log(high), xtol=1e-9)
+        return math.exp(root)
 
     def two_sided(self, difference: float) -> float:
         """Return the p value of a difference, against none."""
@@ -140,9 +141,9 @@ def error_of_mean(squares: MeanSquares, n: int, m: int) -> StandardError:
     still leave a seed mean square of the residual's size: one so small that it would come about by chance once in
     twenty times is taken as that, else a few seeds that happen to agree would make an interval of almost no width.
     """
-    from scipy import stats
+    from scipy.special import chdtri
 
-    least = squares.residual * float(stats.chi2.ppf(_LEAST_CHANCE, n - 1)) / (n - 1)
+    least = squares.residual * float(chdtri(n - 1, 1 - _LEAST_CHANCE)) / (n - 1)
     beyond = max(0.0, squares.example - squares.residual)
     return StandardError(max(squares.seed, least) / (n * m), n - 1, beyond / (n * m), m - 1)
 
