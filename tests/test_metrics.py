@@ -47,6 +47,18 @@ def test_calibration_error_lies_between_the_overall_gap_and_one(pairs: list[tupl
     assert calibration_error(confidence, correct, bins=1) == pytest.approx(abs(confidence.mean() - correct.mean()))
 
 
+@pytest.mark.parametrize(("images", "low", "high"), [(200, 0.03, 0.05), (1000, 0.01, 0.02)])
+def test_a_perfectly_calibrated_network_shows_an_error_on_few_images(images: int, low: float, high: float) -> None:
+    """docs/decisions/probes.md: three to five points on 200 images at nine right in ten, one to two on 1,000."""
+    generator = np.random.default_rng(0)
+    errors = []
+    for _ in range(200):
+        confidence = generator.beta(10, 1, images).clip(0.1, 1)
+        errors.append(calibration_error(confidence, generator.random(images) < confidence))
+    assert confidence.mean() == pytest.approx(0.9, abs=0.02)
+    assert low < np.mean(errors) < high
+
+
 @pytest.mark.parametrize(
     ("confidence", "correct", "message"),
     [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ from paribus.engines.torch_engine import TorchEngine
 from paribus.experiment import RunSpec
 from paribus.models import build_model
 from paribus.probes import layer_gradient_norms, probe, shift
-from paribus.store import Checkpoint, EpochRecord, LayerProbe, Probes
+from paribus.store import Checkpoint, EpochRecord, LayerProbe, Probes, Results
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
+from paribus.testing.synthetic import example_experiment
 
 SAME = Normalisation(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
 
@@ -215,6 +217,20 @@ def test_probes_are_of_the_kept_weights(keep: str) -> None:
     epochs, end = fit_one(TorchEngine(), spec_for(chosen))
     assert end.probes is not None
     assert end.probes.accuracy == epochs[end.result.epoch_kept - 1].record.val_accuracy
+
+
+def test_the_store_gives_back_what_the_engine_measured(tmp_path: Path) -> None:
+    experiment = example_experiment(1, 1)
+    results = Results.create(tmp_path / "result", experiment, {})
+    spec = replace(spec_for(recipe()), arm="control", recipe=experiment.control)
+    epochs, end = fit_one(TorchEngine(), spec_for(recipe()))
+    writer = results.begin(spec)
+    for event in epochs:
+        writer.epoch(event.record, event.seconds, event.state)
+    writer.finish(end.result, end.predictions, end.weights, end.probes)
+    (run,) = results.runs("control")
+    assert end.probes is not None and run.probes() == end.probes
+    assert [record.layer_gradient_norms for record in run.epochs] == [e.record.layer_gradient_norms for e in epochs]
 
 
 def test_a_diverged_run_has_no_probes_and_no_gradient_norms_at_its_end() -> None:

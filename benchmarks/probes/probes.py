@@ -100,8 +100,8 @@ def main() -> None:
 def table(rows: list[dict[str, object]], rounds: int) -> str:
     """Return medians over rounds, and the share of probes round by round."""
     lines = [
-        f"What the probes of a run of {EPOCHS} epochs of LeNet-5 cost, seconds, n = {rounds}, alternating. The share is "
-        "that of the probes in both together, median and spread over rounds. Made by `probes.py`.",
+        f"What the probes of a run of {EPOCHS} epochs of LeNet-5 cost, seconds, n = {rounds}, alternating. The share "
+        "is that of the probes in both together, median and spread over rounds. Made by `probes.py`.",
         "",
         "| experiment | arm | run | probes | share (%) | min to max |",
         "|---|---|---|---|---|---|",
