@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from paribus.errors import DataError
-from paribus.metrics import confusion, cross_entropy, worst_errors
+from paribus.metrics import calibration_error, confusion, cross_entropy, worst_errors
 from paribus.store import Predictions
 
 
@@ -30,6 +30,51 @@ def test_cross_entropy_is_infinite_where_a_logit_is_not_finite() -> None:
 def test_cross_entropy_refuses_shapes_that_do_not_go_together() -> None:
     with pytest.raises(DataError, match=r"labels \(N,\), but got \(3, 2\) and \(2,\)"):
         cross_entropy(np.zeros((3, 2)), np.zeros(2, np.int64))
+
+
+def test_calibration_error_is_that_of_a_hand_computation() -> None:
+    # Bins of a fifth: (0.6, 0.8] holds two of which one is right, (0.8, 1] two that are right.
+    confidence, correct = np.array([0.8, 0.7, 0.9, 1.0]), np.array([True, False, True, True])
+    assert calibration_error(confidence, correct, bins=5) == pytest.approx(0.5 * 0.25 + 0.5 * 0.05)
+    assert calibration_error(np.ones(4), np.array([True, True, True, False])) == 0.25
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=1, max_size=40), st.integers(1, 20))
+def test_calibration_error_lies_between_the_overall_gap_and_one(pairs: list[tuple[float, bool]], bins: int) -> None:
+    confidence, correct = (np.array(each) for each in zip(*pairs, strict=True))
+    found = calibration_error(confidence, correct, bins)
+    assert abs(confidence.mean() - correct.mean()) - 1e-12 <= found <= 1
+    assert calibration_error(confidence, correct, bins=1) == pytest.approx(abs(confidence.mean() - correct.mean()))
+
+
+@pytest.mark.parametrize(("images", "low", "high"), [(200, 0.03, 0.05), (1000, 0.01, 0.02)])
+def test_a_perfectly_calibrated_network_shows_an_error_on_few_images(images: int, low: float, high: float) -> None:
+    """docs/decisions/probes.md: three to five points on 200 images at nine right in ten, one to two on 1,000."""
+    generator = np.random.default_rng(0)
+    errors = []
+    for _ in range(200):
+        confidence = generator.beta(10, 1, images).clip(0.1, 1)
+        errors.append(calibration_error(confidence, generator.random(images) < confidence))
+    assert confidence.mean() == pytest.approx(0.9, abs=0.02)
+    assert low < np.mean(errors) < high
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct", "message"),
+    [
+        (np.ones((2, 2)), np.ones(2, bool), r"must both be \(N,\) with N at least 1, but got \(2, 2\) and \(2,\)"),
+        (np.ones(3), np.ones(2, bool), r"but got \(3,\) and \(2,\)"),
+        (np.ones(0), np.ones(0, bool), r"but got \(0,\)"),
+        (np.array([0.5, 1.5]), np.ones(2, bool), "above 0 and at most 1, but span 0.5 to 1.5"),
+        (np.array([0.0]), np.ones(1, bool), "but span 0.0 to 0.0"),
+        (np.array([np.nan]), np.ones(1, bool), "but span nan"),
+    ],
+)
+def test_calibration_error_refuses_what_is_no_confidence(
+    confidence: np.ndarray, correct: np.ndarray, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        calibration_error(confidence, correct)
 
 
 def test_confusion_counts_examples_without_an_answer_in_the_last_column() -> None:

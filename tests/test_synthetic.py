@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,35 @@ def test_made_up_runs_diverge_or_are_missing_where_named(tmp_path: Path) -> None
     assert (whole.result.status, broken.result.status) == ("finished", "diverged")
     assert (broken.result.test_loss, broken.result.test_accuracy) == (None, 0.0)
     assert len(broken.epochs) == 2 and broken.epochs[-1].train_loss is None
+
+
+def test_made_up_runs_are_probed_unless_they_diverge_or_are_told_not_to(tmp_path: Path) -> None:
+    experiment = example_experiment(2, 4)
+    probed = write_results(tmp_path / "a", experiment, {"control": 0.9}, diverged=[("relu", 1)])
+    plain = write_results(tmp_path / "b", experiment, {"control": 0.9}, diverged=[("relu", 1)], probes=False)
+    again = write_results(tmp_path / "c", experiment, {"control": 0.9}, diverged=[("relu", 1)])
+    whole, broken = probed.runs("relu")
+    assert broken.probes() is None and broken.epochs[-1].layer_gradient_norms is None
+    for arm in experiment.arms:
+        for one, other, third in zip(probed.runs(arm), plain.runs(arm), again.runs(arm), strict=True):
+            assert other.probes() is None and one.probes() == third.probes()
+            assert all(record.layer_gradient_norms is None for record in other.epochs)
+            assert one.predictions().logits.tobytes() == other.predictions().logits.tobytes()
+            assert [replace(record, layer_gradient_norms=None) for record in one.epochs] == list(other.epochs)
+    relu, tanh = whole.probes(), probed.runs("control")[0].probes()
+    assert relu is not None and tanh is not None
+    assert all(layer.dead is not None and 0 <= layer.dead <= layer.units for layer in relu.layers)
+    assert all(layer.saturated is not None and 0 <= layer.saturated <= 1 for layer in tanh.layers)
+    for probes in (relu, tanh):
+        assert 0 <= probes.accuracy_shifted_2 < probes.accuracy_shifted_1 < probes.accuracy < probes.confidence <= 1
+        assert probes.confidence - probes.accuracy <= probes.calibration_error <= 1
+
+
+def test_gradient_norms_of_made_up_layers_make_up_the_whole(tmp_path: Path) -> None:
+    run = write_results(tmp_path / "a", example_experiment(1, 2), {"control": 0.9}).runs("control")[0]
+    for record in run.epochs:
+        assert record.layer_gradient_norms is not None and record.gradient_norm is not None
+        assert np.linalg.norm(list(record.layer_gradient_norms.values())) == pytest.approx(record.gradient_norm)
 
 
 def test_made_up_runs_are_finished_in_the_eyes_of_the_store(tmp_path: Path) -> None:

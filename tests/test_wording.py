@@ -37,6 +37,21 @@ def test_losses_have_four_decimals_and_small_ones_two_digits() -> None:
     ]
 
 
+def test_magnitudes_have_two_digits_at_every_size() -> None:
+    assert [wording.magnitude(x) for x in (0.00312, 0.4149, 1.0, 2.34, 41.9, 1234.0, 0.0, -0.5, 3.14e-7, 2e6)] == [
+        "0.0031",
+        "0.41",
+        "1.0",
+        "2.3",
+        "42",
+        "1,200",
+        "0",
+        "\u22120.50",
+        "3.1e\u221207",
+        "2.0e+06",
+    ]
+
+
 def test_levels_margins_and_units_are_those_of_the_metric() -> None:
     assert [wording.level(0.034, metric) for metric in METRICS] == ["3.40 %", "0.0340"]
     assert [wording.unit(metric) for metric in METRICS] == ["points", "nats"]

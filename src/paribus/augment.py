@@ -67,27 +67,18 @@ class Augmenter:
         if self.shift is None and self.angle is None and self.scale is None and self.noise is None:
             return images
         height, width = images.shape[2:]
-        places = functional.affine_grid(self._matrices(indices, height, width), list(images.shape), align_corners=False)
+        places = _places(images, *self._turns(indices))
         if self.noise is not None:
             places = places + self._displacements(self.noise[indices], height, width)
-        return functional.grid_sample(images, places, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return _sample(images, places)
 
-    def _matrices(self, indices: Tensor, height: int, width: int) -> Tensor:
-        """Return (B, 2, 3): where in the image, in units of its half sides, each place of the result comes from.
-
-        The inverse of p -> scale * rotation * p + shift, with the y axis down.
-        """
+    def _turns(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return angle in radians (B,), scale (B,) and shift in pixels (B, 2) of each image."""
         zeros = torch.zeros(len(indices), device=self.device)
         angle = zeros if self.angle is None else self.angle[indices] * (math.pi / 180)
         scale = zeros + 1 if self.scale is None else self.scale[indices]
         shift = torch.stack([zeros, zeros], dim=1) if self.shift is None else self.shift[indices]
-        cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-        right, down = shift.unbind(1)
-        rows = [
-            torch.stack([cos, -sin * (height / width), -(cos * right - sin * down) * (2 / width)], dim=1),
-            torch.stack([sin * (width / height), cos, -(sin * right + cos * down) * (2 / height)], dim=1),
-        ]
-        return torch.stack(rows, dim=1)
+        return angle, scale, shift
 
     def _displacements(self, noise: Tensor, height: int, width: int) -> Tensor:
         """Return (B, H, W, 2): noise (B, 2, nodes, nodes) spread by a Gaussian, in units of the half sides."""
@@ -108,6 +99,38 @@ class Augmenter:
         generator = numpy_generator(self.seed, "augment", self.epoch, kind)
         drawn = generator.standard_normal((self.num_examples, *shape), dtype=np.float32)
         return torch.from_numpy(drawn).to(self.device)
+
+
+def rotate(images: Tensor, degrees: float) -> Tensor:
+    """Return the images turned counter-clockwise about their middle: bilinear, with 0 beyond the border.
+
+    Args:
+        images: Raw pixels as float (B, C, H, W), in which 0 is background.
+        degrees: How far; negative turns clockwise.
+    """
+    zeros = images.new_zeros(len(images))
+    return _sample(
+        images, _places(images, zeros + degrees * (math.pi / 180), zeros + 1, torch.stack([zeros, zeros], 1))
+    )
+
+
+def _places(images: Tensor, angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return (B, H, W, 2): where in the image, in units of its half sides, each place of the result comes from.
+
+    The inverse of p -> scale * rotation * p + shift, with the y axis down.
+    """
+    height, width = images.shape[2:]
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    right, down = shift.unbind(1)
+    rows = [
+        torch.stack([cos, -sin * (height / width), -(cos * right - sin * down) * (2 / width)], dim=1),
+        torch.stack([sin * (width / height), cos, -(sin * right + cos * down) * (2 / height)], dim=1),
+    ]
+    return functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+
+
+def _sample(images: Tensor, places: Tensor) -> Tensor:
+    return functional.grid_sample(images, places, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _spread(size: int, device: torch.device) -> Tensor:

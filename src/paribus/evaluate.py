@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -12,14 +14,29 @@ BATCH = 500
 
 
 @torch.inference_mode()
-def logits_of(model: nn.Module, batches: Batches, normalisation: Normalisation) -> torch.Tensor:
-    """Return the model's logits float32 (N, num_classes) in eval mode, in the split's order; the mode is restored."""
+def logits_of(
+    model: nn.Module,
+    batches: Batches,
+    normalisation: Normalisation,
+    indices: torch.Tensor | None = None,
+    change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Return the model's logits float32 (N, num_classes) in eval mode; the mode is restored.
+
+    Args:
+        model: The network.
+        batches: The split.
+        normalisation: Of the training pixels.
+        indices: Which examples, int64 (N,); None for all, in the split's order.
+        change: What to do to raw pixels, float (B, C, H, W) from 0 to 255, before they are normalised.
+    """
+    chosen = torch.arange(len(batches)) if indices is None else indices
     was_training = model.training
     model.eval()
-    parts = [
-        model(normalisation.apply(batches.gather(indices))).float()
-        for indices in torch.arange(len(batches)).split(BATCH)
-    ]
+    parts = []
+    for some in chosen.split(BATCH):
+        images = batches.gather(some)
+        parts.append(model(normalisation.apply(images if change is None else change(images))).float())
     model.train(was_training)
     return torch.cat(parts)
 

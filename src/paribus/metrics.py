@@ -1,4 +1,4 @@
-"""Figures of stored predictions: loss per example, confusion, worst errors."""
+"""Figures of stored predictions: loss per example, calibration, confusion, worst errors."""
 
 from __future__ import annotations
 
@@ -36,6 +36,35 @@ def cross_entropy(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64
     shifted = exact - exact.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
     return np.where(finite, losses, np.inf)
+
+
+def calibration_error(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], bins: int = 15) -> float:
+    """Return the expected calibration error: how far confidence is from accuracy, a fraction.
+
+    Within bins of equal width over the confidence, the distance of mean confidence and accuracy; the mean over bins,
+    weighted by their examples (Guo et al. 2017, arXiv 1706.04599, equation 3).
+
+    Args:
+        confidence: The highest probability of each example (N,), above 0 and at most 1.
+        correct: Whether the class that has it is the right one (N,).
+        bins: How many; a bin holds its upper end, not its lower.
+
+    Raises:
+        DataError: If the shapes do not go together, there are no examples, or a confidence is out of range.
+    """
+    if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
+        raise DataError(
+            f"Confidence and correctness must both be (N,) with N at least 1, but got {confidence.shape} and "
+            f"{correct.shape}. Give both for the same examples."
+        )
+    exact = confidence.astype(np.float64)
+    if not ((exact > 0) & (exact <= 1)).all():
+        raise DataError(
+            f"Confidences must be above 0 and at most 1, but span {exact.min()} to {exact.max()}. Give probabilities."
+        )
+    places = np.ceil(exact * bins).astype(np.int64) - 1
+    surplus = np.bincount(places, weights=exact - correct, minlength=bins)
+    return float(np.abs(surplus).sum() / len(exact))
 
 
 def confusion(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:

@@ -84,6 +84,14 @@ def plain(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
 
 
+def magnitude(value: float) -> str:
+    """Return a size whose digits matter little, with two: ``"0.0031"``, ``"0.41"``, ``"2.3"``, ``"1,200"``."""
+    if not 1e-4 <= abs(value) < 1e6 and value:
+        return _typeset(f"{value:.1e}")
+    digits = 1 - math.floor(math.log10(abs(value))) if value else 0
+    return _typeset(f"{round(value, digits):,.{max(0, digits)}f}")
+
+
 def setting(value: Any) -> str:
     """Return a factor's value as an experiment file would write it, without quotes."""
     if value is None:

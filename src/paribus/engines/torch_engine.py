@@ -20,8 +20,9 @@ from paribus.evaluate import logits_of, loss_and_accuracy
 from paribus.experiment import RunSpec
 from paribus.models import build_model
 from paribus.optim import build_optimizer, learning_rate, update
+from paribus.probes import layer_gradient_norms, probe
 from paribus.seeding import derive, torch_generator
-from paribus.store import Checkpoint, EpochRecord, Predictions, RunResult
+from paribus.store import Checkpoint, EpochRecord, Predictions, Probes, RunResult
 
 FINITE_CHECK_STEPS = 50
 
@@ -45,10 +46,16 @@ class _Run:
         self.val_is_test = drawn.val_is_test
         self.train, self.val = Batches(dataset.train), Batches(drawn.val)
         self.normalisation = Normalisation.of(self.train.images, self.train_indices)
-        self.model = build_model(spec.recipe.model, dataset.image_shape, dataset.num_classes, spec.seed)
-        self.model.to(memory_format=torch.channels_last)
+        self.model = self.new_model()
         self.optimizer = build_optimizer(spec.recipe.optim, list(self.model.parameters()))
         self.state = RunState(self.model, self.optimizer, spec.recipe.train)
+
+    def new_model(self) -> nn.Module:
+        """Build the network with its initial weights."""
+        shape, num_classes = self.dataset.image_shape, self.dataset.num_classes
+        model = build_model(self.recipe.model, shape, num_classes, self.spec.seed)
+        model.to(memory_format=torch.channels_last)
+        return model
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,6 +93,7 @@ class _Run:
             val_loss=_finite(val_loss),
             val_accuracy=val_accuracy,
             gradient_norm=_finite(norm_sum / steps),
+            layer_gradient_norms=layer_gradient_norms(self.model),
         )
 
     def pass_over_train(self, epoch: int) -> tuple[torch.Tensor, int]:
@@ -94,18 +102,15 @@ class _Run:
         The training loop. It ends early once the loss is no longer finite.
         """
         recipe, model, parameters = self.recipe, self.model, list(self.model.parameters())
-        order = torch.randperm(len(self.train_indices), generator=torch_generator(self.spec.seed, "order", epoch))
         augmenter = Augmenter(recipe.augment, self.spec.seed, epoch, len(self.train))
         sums = torch.zeros(4, dtype=torch.float64)
         model.train()
         steps = 0
-        for indices in self.train_indices[order].split(recipe.train.batch_size):
+        for indices in self.batches(epoch):
             rate = self.rate((epoch - 1) * self.steps_per_epoch + steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            labels = self.train.labels[indices]
-            logits = model(self.normalisation.apply(augmenter.apply(self.train.gather(indices), indices)))
-            loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.train.label_smoothing)
+            logits, labels, loss = self.forward(model, indices, augmenter)
             self.optimizer.zero_grad()
             loss.backward()
             update(self.optimizer)
@@ -118,12 +123,27 @@ class _Run:
                 break
         return sums, steps
 
+    def batches(self, epoch: int) -> tuple[torch.Tensor, ...]:
+        """Return which training images each step of an epoch sees."""
+        order = torch.randperm(len(self.train_indices), generator=torch_generator(self.spec.seed, "order", epoch))
+        batches: tuple[torch.Tensor, ...] = self.train_indices[order].split(self.recipe.train.batch_size)
+        return batches
+
+    def forward(
+        self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return logits, labels and mean loss of one batch as it is trained on."""
+        labels = self.train.labels[indices]
+        logits = model(self.normalisation.apply(augmenter.apply(self.train.gather(indices), indices)))
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.train.label_smoothing)
+        return logits, labels, loss
+
     def rate(self, step: int) -> float:
         recipe = self.recipe
         return learning_rate(recipe.optim, recipe.schedule, step, self.steps_per_epoch, recipe.train.epochs)
 
     def end(self) -> RunEnd:
-        """Evaluate the kept weights on the test images: the only time that they are looked at."""
+        """Evaluate the kept weights on the test images: the only time that they are looked at; then probe on val."""
         self.state.load_kept_weights()
         test = Batches(self.dataset.test)
         logits = logits_of(self.model, test, self.normalisation)
@@ -148,7 +168,21 @@ class _Run:
             seconds=round(state.seconds, 3),
         )
         predictions = Predictions(logits.numpy(), np.ascontiguousarray(test.labels.numpy()))
-        return RunEnd(self.spec, result, predictions, state.weights())
+        weights = state.weights()
+        return RunEnd(self.spec, result, predictions, weights, None if state.diverged else self.probes())
+
+    def probes(self) -> Probes:
+        """Measure the kept weights, and the gradients of the first step over again, as a resumed run did not see it.
+
+        Nothing that a model draws here is taken from the global stream.
+        """
+        model = self.new_model()
+        augmenter = Augmenter(self.recipe.augment, self.spec.seed, 1, len(self.train))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.spec.seed, "dropout", 1))
+            model.train()
+            self.forward(model, self.batches(1)[0], augmenter)[2].backward()
+            return probe(self.model, self.val, self.normalisation, layer_gradient_norms(model))
 
 
 def _finite(value: float) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from paribus.checks import of_question
 from paribus.config import Value
 from paribus.experiment import CONTROL, Arm, Experiment, Metric, Question
-from paribus.report import figures
+from paribus.report import figures, mechanism
 from paribus.report.figures import Dots, Look, Series
 from paribus.report.material import Material, check_lines
 from paribus.report.page import Cell, Figure, Section, Table
@@ -41,7 +41,7 @@ def section(material: Material, question: Question) -> Section:
         title=question.asks,
         paragraphs=(comment,) if comment else (),
         notices=tuple(check_lines([check for check in material.checks() if check["where"] in places])),
-        tables=(_table(material, question, entry, arms),),
+        tables=(_table(material, question, entry, arms), *mechanism.tables(material, arms)),
         figures=tuple(_figures(material, question, entry, arms)),
     )
 

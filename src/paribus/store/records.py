@@ -19,8 +19,9 @@ class EpochRecord:
     Losses are mean cross-entropies in nats without label smoothing's penalty on val, with it on train; train figures
     are means over the whole epoch while the weights move. `steps` counts from the start of the run. `lr` is the rate
     of the epoch's last step, `gradient_norm` the mean over steps of the L2 norm of all gradients,
-    `layer_gradient_norms` that of each layer's gradients at the last step. None where a figure is not finite, there is
-    no val, or the engine does not tell.
+    `layer_gradient_norms` that of each layer's gradients at the last step, by the name of the module that owns them,
+    ``"(model)"`` for the network itself. None where a figure is not finite, there is no val, or the engine does not
+    tell.
     """
 
     epoch: int
@@ -83,10 +84,15 @@ class Predictions:
 class LayerProbe:
     """What one activation function gave on the probe images.
 
-    `layer` is the name of the module in which it is called, `function` its name (relu, tanh, ...). A unit is a channel
-    of a convolution or an output of a linear layer. `dead` units gave the same value, the function's floor, on every
-    image and place. `saturated` is the share of all values that lie within 5 % of a bound of the function's range, None
-    where it has no bound on both sides.
+    `layer` is the name of the module that calls it, and `function` its name (relu, tanh, ...). Where a module calls it
+    between its submodules, as `torch.relu(self.conv1(x))` does, `layer` is ``"after NAME"``, the submodule that ran
+    last; from the second call in one forward pass on it ends in ``", call 2"``. A unit is a channel of a convolution or
+    an output of a linear layer, and `units` counts them.
+
+    `dead` units never left, on any image and place, the part below which the function is flat: for relu an input up to
+    0, for gelu, silu, mish and elu inputs at which slope and height over the floor are under 0.001. `saturated` is the
+    share of values that lie within 5 % of the range's width of one of its ends. A function that has a range with two
+    ends (tanh, sigmoid, hardtanh) has `saturated`, the others have `dead`, never both.
     """
 
     layer: str
@@ -100,10 +106,12 @@ class LayerProbe:
 class Probes:
     """`probes.json`: what was measured about the mechanism of a finished run, with its kept weights.
 
-    Taken on `images` validation images, the first of val in its order: accuracy as they are, after a shift of 1 and of
-    2 pixels (mean over four directions) and after a rotation of 10 degrees (mean over both directions); mean confidence
-    (highest probability) and expected calibration error (15 bins of equal width, Guo et al. 2017), fractions.
-    `gradient_norms_at_start` are L2 norms of the gradients by layer, for the initial weights and the first batch.
+    Taken on `images` validation images, spread evenly over val where it has more: accuracy as they are; after a shift
+    of 1 and of 2 pixels, a quarter of the images in each of four directions; after a rotation of 10 degrees, half of
+    them either way; with black where there was nothing. Mean confidence (highest probability) and expected calibration
+    error (15 bins of equal width, Guo et al. 2017), fractions. `layers` are in the order in which they run.
+    `gradient_norms_at_start` are L2 norms of the gradients by layer, as in `EpochRecord`, for the initial weights and
+    the first batch; None where one is not finite.
     """
 
     images: int
@@ -114,7 +122,7 @@ class Probes:
     accuracy_shifted_2: float
     accuracy_rotated_10: float
     layers: tuple[LayerProbe, ...]
-    gradient_norms_at_start: Mapping[str, float]
+    gradient_norms_at_start: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
 from paribus.config import Recipe
+from paribus.data.dataset import Split
 from paribus.engines.engine import Engine, EpochEnd, RunEnd
 from paribus.experiment import RunSpec
-from paribus.store import Checkpoint
+from paribus.store import Checkpoint, EpochRecord
 from paribus.testing.datasets import easy_dataset
 
 DATASET = easy_dataset()
@@ -43,6 +45,7 @@ def check_engine(engine: Engine, recipe: Recipe) -> None:
         )
         _require_same(f"going on after epoch {event.record.epoch}", end, resumed)
     _check_packing(engine, spec, end)
+    _check_blind_to_test(engine, spec, end)
 
 
 def fit_one(engine: Engine, spec: RunSpec, checkpoint: Checkpoint | None = None) -> tuple[list[EpochEnd], RunEnd]:
@@ -66,6 +69,38 @@ def _check_records(spec: RunSpec, epochs: list[EpochEnd], end: RunEnd) -> None:
     assert end.result.status == "finished" and end.result.digest == spec.digest, "the result must name its run"
     assert end.result.test_accuracy == end.predictions.correct.mean(), "test accuracy must be that of the predictions"
     assert np.array_equal(end.predictions.labels, DATASET.test.labels), "predictions must keep the test set's order"
+    _check_probes(records, end)
+
+
+def _check_probes(records: list[EpochRecord], end: RunEnd) -> None:
+    """An engine may probe nothing; what it does probe must be possible, and taken on the validation images."""
+    for record in records:
+        for name, norm in (record.layer_gradient_norms or {}).items():
+            assert math.isfinite(norm) and norm >= 0, f"the gradient norm of `{name}` must be finite and at least 0"
+    probes, result = end.probes, end.result
+    if probes is None:
+        return
+    assert probes.images == min(result.val_examples, 1000), "probes must use the validation images, at most 1,000"
+    for name, value in dataclasses.asdict(probes).items():
+        assert not isinstance(value, float) or 0 <= value <= 1, f"`{name}` of the probes must be a fraction"
+    if result.val_examples <= 1000:
+        seen = records[result.epoch_kept - 1].val_accuracy
+        assert probes.accuracy == seen, "probes must have the validation accuracy of the kept epoch"
+    for layer in probes.layers:
+        assert (layer.dead is None) != (layer.saturated is None), f"`{layer.layer}` must have dead units or saturation"
+        assert 0 <= (layer.dead or 0) <= layer.units, f"`{layer.layer}` must not have more dead units than units"
+        assert 0 <= (layer.saturated or 0) <= 1, f"the saturated share of `{layer.layer}` must be a fraction"
+
+
+def _check_blind_to_test(engine: Engine, spec: RunSpec, end: RunEnd) -> None:
+    """Other test images must change nothing but the predictions."""
+    inverted = Split(255 - DATASET.test.images, DATASET.test.labels[::-1].copy())
+    other = list(engine.fit([spec], dataclasses.replace(DATASET, test=inverted), {}))[-1]
+    assert isinstance(other, RunEnd), "a run must end with its RunEnd"
+    assert other.probes == end.probes, "other test images must not change what is probed"
+    for name, array in end.weights.items():
+        assert np.array_equal(array, other.weights[name]), f"other test images must not change weights; `{name}` does"
+    assert not np.array_equal(other.predictions.logits, end.predictions.logits), "the test images must be predicted"
 
 
 def _check_packing(engine: Engine, spec: RunSpec, alone: RunEnd) -> None:
@@ -82,3 +117,4 @@ def _require_same(what: str, one: RunEnd, other: RunEnd) -> None:
     assert one.weights.keys() == other.weights.keys(), f"{what} must give weights of the same names"
     for name, array in one.weights.items():
         assert np.array_equal(array, other.weights[name]), f"{what} must give the same weights; `{name}` differs"
+    assert one.probes == other.probes, f"{what} must give the same probes"

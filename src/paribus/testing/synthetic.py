@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import TypedDict, Unpack
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from paribus.errors import ConfigError, nearest
 from paribus.experiment import CONTROL, Experiment, RunSpec
 from paribus.metrics import cross_entropy
-from paribus.store import EpochRecord, Predictions, Results, RunResult, TestSet
+from paribus.store import EpochRecord, LayerProbe, Predictions, Probes, Results, RunResult, TestSet
 
 ENGINE = "synthetic-1"
 _TRAIN_EXAMPLES = 2000
@@ -51,7 +51,8 @@ class Options(TypedDict, total=False):
     """What `write_results` can be told besides; nothing diverges or is missing unless it is named.
 
     `test_examples` (200) and `num_classes` (10) size the test set, `seed` (0) draws it and everything else. `diverged`
-    and `missing` name runs as (arm, seed): those diverge half-way, these are not there.
+    and `missing` name runs as (arm, seed): those diverge half-way, these are not there. `probes` (True) says whether
+    mechanisms are measured: probes of the runs that finish, and gradient norms by layer of every epoch.
     """
 
     test_examples: int
@@ -59,6 +60,7 @@ class Options(TypedDict, total=False):
     diverged: Collection[tuple[str, int]]
     missing: Collection[tuple[str, int]]
     seed: int
+    probes: bool
 
 
 def write_results(
@@ -96,7 +98,7 @@ def write_results(
             spec = RunSpec(arm.name, run_seed, arm.recipe, fingerprint, ENGINE)
             rng = np.random.default_rng([seed, run_seed, *arm.name.encode()])
             is_diverged = (arm.name, run_seed) in options.get("diverged", ())
-            _write_run(results, spec, truth, rng, None if is_diverged else target)
+            _write_run(results, spec, truth, rng, None if is_diverged else target, options.get("probes", True))
     return Results.open(folder)
 
 
@@ -129,12 +131,19 @@ def _truth(rng: np.random.Generator, test_examples: int, num_classes: int) -> _T
 
 
 def _write_run(
-    results: Results, spec: RunSpec, truth: _Truth, rng: np.random.Generator, accuracy: float | None
+    results: Results,
+    spec: RunSpec,
+    truth: _Truth,
+    rng: np.random.Generator,
+    accuracy: float | None,
+    is_probed: bool,
 ) -> None:
     """Write one run; an accuracy of None means that it diverges."""
     recipe, writer = spec.recipe, results.begin(spec)
     steps = -(-_TRAIN_EXAMPLES // recipe.train.batch_size)
     records = _epochs(rng, spec, steps, accuracy, truth.num_classes)
+    if is_probed:
+        records = [replace(record, layer_gradient_norms=_by_layer(record.gradient_norm)) for record in records]
     seconds = [0.5 + 0.1 * rng.random() for _ in records]
     for record, spent in zip(records, seconds, strict=True):
         writer.epoch(record, spent, {})
@@ -161,7 +170,9 @@ def _write_run(
         test_accuracy=float(predictions.correct.mean()),
         seconds=round(sum(seconds), 4),
     )
-    writer.finish(result, predictions, {"weight": np.zeros(1, np.float32)})
+    # Draws of its own: with probes or without, all else is the same.
+    probes = _probes(rng.spawn(1)[0], spec, result, records[-1]) if is_probed and accuracy is not None else None
+    writer.finish(result, predictions, {"weight": np.zeros(1, np.float32)}, probes)
 
 
 def _logits(rng: np.random.Generator, truth: _Truth, accuracy: float) -> npt.NDArray[np.float32]:
@@ -204,6 +215,40 @@ def _epochs(
     return records
 
 
+def _probes(rng: np.random.Generator, spec: RunSpec, result: RunResult, last: EpochRecord) -> Probes:
+    """A network that is too sure of itself, loses a little by every change, and suffers from a high learning rate."""
+    assert last.val_accuracy is not None
+    images = min(result.val_examples, 1000)
+    accuracy = round(last.val_accuracy * images) / images
+    confidence = accuracy + (1 - accuracy) * rng.uniform(0.2, 0.6)
+    harm = min(0.8, 0.02 + 0.08 * spec.recipe.optim.lr) * rng.uniform(0.8, 1.2, len(_UNITS))
+    activation = str(spec.recipe.model.options.get("activation", "relu")).removeprefix("scaled-")
+    is_bounded = activation in ("tanh", "sigmoid")
+    return Probes(
+        images=images,
+        accuracy=accuracy,
+        confidence=confidence,
+        calibration_error=min(1.0, confidence - accuracy + rng.uniform(0, 0.01)),
+        accuracy_shifted_1=accuracy * rng.uniform(0.95, 0.99),
+        accuracy_shifted_2=accuracy * rng.uniform(0.8, 0.9),
+        accuracy_rotated_10=accuracy * rng.uniform(0.9, 0.97),
+        layers=tuple(
+            LayerProbe(name, activation, units, None, float(share))
+            if is_bounded
+            else LayerProbe(name, activation, units, int(rng.binomial(units, share)), None)
+            for (name, units), share in zip(_UNITS.items(), harm, strict=True)
+        ),
+        gradient_norms_at_start=_by_layer(rng.uniform(0.3, 0.6)),
+    )
+
+
+def _by_layer(gradient_norm: float | None) -> dict[str, float] | None:
+    """Share out a norm so that the squares of the shares sum to its square."""
+    return None if gradient_norm is None else {name: share * gradient_norm for name, share in _SHARES.items()}
+
+
+_UNITS = {"act1": 6, "act2": 16, "act3": 120, "act4": 84}
+_SHARES = {"conv1": 0.25, "conv2": 0.45, "fc1": 0.7, "fc2": 0.35, "fc3": 0.35}
 _ENVIRONMENT = {
     "python": "3.11.0",
     "packages": {"paribus": "0.1.0", "torch": "2.14.0", "numpy": "2.4.0"},
