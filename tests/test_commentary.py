@@ -140,7 +140,7 @@ def test_paragraphs_go_through_their_parts_are_short_and_never_say_the_same_twic
         parts = [sentence["part"] for sentence in question["comment"]]
         assert parts == sorted(parts, key=order.index)
         assert (parts[0], parts.count("next")) == ("answer", 1)
-        assert 2 <= len(texts) <= 8
+        assert 2 <= len(texts) <= 9
         assert len(set(texts)) == len(texts)
         for text in texts:
             assert re.match(r"[A-Z`1-9]", text)

@@ -347,7 +347,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     content = verdicts.compute(results)
     hostile = {"code": "P999", "level": "note", "outcome": "fired", "where": "relu", "message": HOSTILE}
     content["checks"].append(hostile)
-    content["questions"][0]["comment"] = [{"text": HOSTILE, "evidence": []}]
+    content["questions"][0]["comment"] = [{"text": HOSTILE, "part": "evidence", "evidence": []}]
     data = build(Material.gather(results, content))
     page, text = Page(to_html(data)), to_markdown(data)
     assert "script" not in {tag for tag, _ in page.tags}
@@ -363,7 +363,7 @@ def test_a_text_cannot_begin_a_heading_or_a_list_in_markdown(tmp_path: Path, sta
     missing = [("control", 0), ("relu", 0)]
     results = write_results(tmp_path / "result", small(seeds=1), {"control": 0.9}, missing=missing)
     content = verdicts.compute(results)
-    content["questions"][0]["comment"] = [{"text": start, "evidence": []}]
+    content["questions"][0]["comment"] = [{"text": start, "part": "evidence", "evidence": []}]
     lines = to_markdown(build(Material.gather(results, content))).splitlines()
     assert start not in lines
     assert any(line.replace("\\", "") == start for line in lines)

@@ -22,6 +22,7 @@ from paribus.commentary.sweep import at_the_edge, best_value, good_range
 __all__ = ["Evidence", "Material", "Part", "Sentence", "comment"]
 
 _LONGEST = 8
+_LEAST_EVIDENCE = 2
 Maker = Callable[[Material], list[Sentence]]
 
 
@@ -35,7 +36,7 @@ def comment(material: Material) -> list[Sentence]:
     bounds = [*at_the_edge(material), *limits(material)]
     # Which rate was found for a retuned arm (`commentary_tuning`) belongs here, before the rest of the evidence.
     evidence = _without_repetition([sentence for make in _evidence_for(material) for sentence in make(material)])
-    room = max(1, _LONGEST - len(answer) - len(bounds) - 1)
+    room = max(_LEAST_EVIDENCE, _LONGEST - len(answer) - len(bounds) - 1)
     return _without_repetition([*answer, *evidence[:room], *bounds, next_experiment(material)])
 
 
