@@ -7,14 +7,18 @@ import pytest
 
 from paribus import notebook, verdicts
 from paribus.errors import StoreError
+from paribus.experiment import Experiment
+from paribus.launch import conduct
 from paribus.store import Results
 from paribus.testing.synthetic import example_experiment, write_results
+
+TRUTH = {"control": 0.8, "relu": 0.95}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("notebook") / "result"
-    results = write_results(folder, example_experiment(3, 2), {"control": 0.8, "relu": 0.95})
+    results = write_results(folder, example_experiment(3, 2), TRUTH)
     results.write_json("verdicts.json", verdicts.compute(results))
     return results
 
@@ -48,6 +52,29 @@ def test_before_there_are_verdicts_it_says_so(tmp_path: Path) -> None:
     assert results._repr_html_() is None
     with pytest.raises(StoreError, match=r"verdicts.json` must exist, but it does not"):
         results.to_rows()
+
+
+def test_the_python_of_the_readme_runs(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it trains is made up here, and lies where it looks for it."""
+    page = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (experiment,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("my-digits.toml").write_text(experiment, encoding="utf-8")
+    asked = []
+
+    def run(given: Experiment) -> Results:
+        asked.append(given)
+        made = write_results(Path("results/my-digits"), Experiment.parse(experiment, ["experiment.seeds=3"]), TRUTH)
+        made.write_json("verdicts.json", verdicts.compute(made))
+        return made
+
+    monkeypatch.setattr(conduct, "run", run)
+    exec(snippet, {})
+    assert [each.name for each in asked] == ["my-digits"]
+    assert "relu" in capsys.readouterr().out
 
 
 def test_what_users_write_is_escaped(results: Results) -> None:

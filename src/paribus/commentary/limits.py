@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paribus.arms import ArmRuns
-from paribus.commentary.material import Material
+from paribus.commentary.material import Material, words
 from paribus.commentary.quotes import run_name
 from paribus.commentary.sentence import Sentence, item
 from paribus.experiment import CONTROL
@@ -63,9 +63,9 @@ def _diverged(material: Material) -> list[Sentence]:
 def _count_diverged(arms: Sequence[ArmRuns]) -> Sentence:
     statuses = [item(run_name(run), "status", run.result.status) for arm in arms for run in arm.runs]
     parts = [
-        f"{arm.diverged} of {len(arm.runs)} runs of `{arm.name}`"
+        f"{arm.diverged} of {len(arm.runs)} runs of {words(arm.name)}"
         if len(arm.runs) > 1
-        else f"the only run of `{arm.name}`"
+        else f"the only run of {words(arm.name)}"
         for arm in arms
     ]
     count_as = "counts as it is" if sum(arm.diverged for arm in arms) == 1 else "count as they are"
