@@ -174,6 +174,23 @@ def test_every_fired_check_has_a_notice(full: Results, page: Page, markdown: str
         assert check["code"] in markdown
 
 
+def test_a_fired_check_is_told_once_at_its_question_and_linked_from_the_summary(full: Results, page: Page) -> None:
+    fired = [check for check in full.read_json("verdicts.json")["checks"] if check["outcome"] == "fired"]
+    for check in fired:
+        assert page.text.count(check["message"].replace("`", "")) == 1
+    assert any(check["where"] == "question lr" or check["where"].startswith("lr-") for check in fired)
+    assert "#question-lr" in page.values("href")
+    assert re.search(r"Checks fired at .*lr \(\d checks?: P\d{3}", page.text)
+
+
+def test_a_question_goes_from_the_answer_to_what_comes_next(full: Results, markdown: str) -> None:
+    for question in full.experiment.questions:
+        section = markdown.partition(f"## {question.asks}\n")[2].partition("\n## ")[0]
+        places = [section.find(word) for word in ("**Answer:**", "![", "Every arm of", "Next: ")]
+        assert -1 not in places
+        assert places == sorted(places)
+
+
 def test_comments_are_quoted(full: Results, page: Page) -> None:
     text = page.text.replace(" ", "")
     for question in full.read_json("verdicts.json")["questions"]:

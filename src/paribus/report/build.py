@@ -111,7 +111,7 @@ def _fired(material: Material) -> Iterator[Link]:
     for identity, checks in questions.told_at(material).items():
         codes = sorted({check["code"] for check in checks})
         if codes:
-            yield Link(f"{identity} ({listed(codes)})", f"#question-{identity}")
+            yield Link(f"{identity} ({count(len(checks), 'check')}: {listed(codes)})", f"#question-{identity}")
 
 
 def _notices(material: Material) -> Iterator[str]:
