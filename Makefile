@@ -15,6 +15,10 @@ endif
 PARIBUS_CACHE ?= $(abspath .cache)
 export PARIBUS_CACHE
 
+# How many made-up reports tests/test_reports_random.py reads.
+PARIBUS_REPORTS ?= 200
+export PARIBUS_REPORTS
+
 .PHONY: help demo test lint types pytest snapshots bench clean
 
 help:

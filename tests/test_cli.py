@@ -17,6 +17,7 @@ from paribus.errors import ConfigError, RunError
 from paribus.experiment import Experiment
 from paribus.launch import conduct
 from paribus.launch.conduct import Plan, PlannedArm, RunOptions
+from paribus.power import Detectable
 from paribus.store import Results
 from paribus.wording import NOTHING
 
@@ -38,6 +39,7 @@ id = "relu"
 asks = "ReLU?"
 arms.relu = { "model.activation" = "relu" }
 """
+DETECTABLE = Detectable(12, 360, 7, 0.012, "Assumed: this and that.")
 LONG = (
     "Two arms were compared at one learning rate that was chosen for neither of them, which decides such comparisons."
 )
@@ -292,7 +294,7 @@ def test_plan_says_what_is_ahead(
 ) -> None:
     arms = [PlannedArm("control", "torch-1", 12, 0, 3, 41.4), PlannedArm("relu", "torch-1", 12, 7, 300, 1000.0)]
     fired = Finding("P001", "fired", "experiment", "12 seeds cannot show anything.")
-    plan = Plan(arms, 2, 3725.0, [fired, Finding("P002", "passed", "experiment", "")])
+    plan = Plan(arms, 2, 3725.0, [fired, Finding("P002", "passed", "experiment", "")], DETECTABLE)
     monkeypatch.setattr(conduct, "plan", lambda experiment, options: plan)
     assert main(["plan", file]) == 0
     printed = capsys.readouterr().out
@@ -301,6 +303,8 @@ def test_plan_says_what_is_ahead(
     assert lines[2] == ["relu", "torch-1", "7", "of", "12", "300", "16", "min", "40", "s"]
     assert "7 runs to do on 2 workers, in about 1 h 2 min." in printed
     assert "12 seeds cannot show anything." in printed
+    assert "Smallest difference that 12 seeds and 360 test images can show: about 1.20 points, at 80 % power" in printed
+    assert "Assumed: this and that." in printed
     assert "P002" not in printed
 
 
@@ -317,7 +321,7 @@ def test_plan_says_how_long(
 ) -> None:
     from paribus.cli.tables import show_plan
 
-    show_plan(Plan([PlannedArm("control", "torch-1", 3, missing, 3, 1.0)], workers, seconds, []))
+    show_plan(Plan([PlannedArm("control", "torch-1", 3, missing, 3, 1.0)], workers, seconds, [], DETECTABLE))
     assert text in capsys.readouterr().out
 
 
@@ -371,6 +375,61 @@ def test_report_rebuilds(results: Results, monkeypatch: pytest.MonkeyPatch, caps
     assert main(["report", str(results.folder)]) == 0
     assert rebuilt == [results.folder]
     assert "+0.11 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "lines"),
+    [
+        (["--expect", "better", "--arm", "relu"], 0, ["relu: better, +0.11 points"]),
+        (
+            ["--expect", "better, undecided,invalid"],
+            0,
+            ["relu: better, +0.11 points", f"long: undecided, {MINUS}0.0032 nats", "nothing: invalid"],
+        ),
+        (
+            ["--expect", "better,equivalent"],
+            3,
+            [
+                "relu: better, +0.11 points",
+                f"long: undecided, {MINUS}0.0032 nats; expected better or equivalent",
+                "nothing: invalid; expected better or equivalent",
+            ],
+        ),
+    ],
+)
+def test_the_gate_tells_what_was_found(
+    given: list[str], status: int, lines: list[str], results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gate", str(results.folder), "--question", "relu", *given]) == status
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == lines
+    unmet = "error: Every verdict on `relu` must be among those expected, but 2 of 3 are not."
+    assert printed.err.startswith(unmet) if status else printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["--question", "relo", "--expect", "better"], "--question must be one of relu, but got `relo`. Did you mean"),
+        (["--question", "relu", "--expect", "beter"], "but got `beter`. Did you mean `better`?"),
+        (["--question", "relu", "--expect", " ,"], "--expect must name at least one of better, worse"),
+        (["--question", "relu", "--expect", "better", "--arm", "lang"], "(relu, long, nothing), but got `lang`. Did"),
+    ],
+)
+def test_the_gate_refuses_what_there_is_not(
+    given: list[str], text: str, results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gate", str(results.folder), *given]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_the_gate_is_not_met_where_nothing_is_compared(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    question = {"id": "rate", "comparisons": [], "sweep": {"reason": "The control's own value is the best."}}
+    results.write_json("verdicts.json", VERDICTS | {"questions": [question]})
+    assert main(["gate", str(results.folder), "--question", "rate", "--expect", "equivalent"]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == "rate: no arm is compared. The control's own value is the best.\n"
+    assert "1 of 1 is not" in printed.err
 
 
 @pytest.mark.parametrize(

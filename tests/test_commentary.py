@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paribus import arms, checks, verdicts, wording
-from paribus.commentary import Sentence, comment
+from paribus import arms, checks, verdicts
+from paribus.commentary import Material, Sentence, comment
 from paribus.experiment import Experiment
 from paribus.store import Results
 from paribus.testing.synthetic import write_results
+from quoted_values import layers_of, resolve, unexplained, write_layer_norms, write_probes
 
 TOML = """
 [experiment]
@@ -45,6 +47,16 @@ id = "epochs"
 asks = "Longer?"
 arms.long = { "train.epochs" = 12 }
 [[question]]
+id = "both"
+asks = "Do they add up?"
+arms.max = { "model.pooling" = "max" }
+arms.relu-max = { "model.activation" = "relu", "model.pooling" = "max" }
+together = [["model.activation", "model.pooling"]]
+[[question]]
+id = "network"
+asks = "Another network?"
+arms.charcnn = { "model.name" = "charcnn" }
+[[question]]
 id = "rate"
 asks = "Which rate?"
 factor = "optim.lr"
@@ -55,8 +67,6 @@ asks = "Which activation?"
 factor = "model.activation"
 values = ["tanh", "relu"]
 """
-NUMBER = re.compile(r"[+\u2212]?\d[\d,]*(?:\.\d+)?")
-DURATION = re.compile(r"takes (.*), one of the control (.*)\.")
 
 
 @pytest.fixture(autouse=True)
@@ -84,84 +94,32 @@ CASES: dict[str, tuple[int, dict[str, float], dict[str, Any]]] = {
 }
 
 
-def resolve(item: Mapping[str, Any], results: Results, entry: Mapping[str, Any]) -> Any:
-    """Look a quoted value up in the store and the verdicts, by the rules of docs/results-format.md alone."""
-    name, _, seed = item["run"].partition("/")
-    table, _, key = item["key"].partition(".")
-    if not seed:
-        place: Any = {
-            "comparison": next((each for each in entry["comparisons"] if each["arm"] == name), {}),
-            "sweep": next((row for row in (entry["sweep"] or {}).get("values", []) if row["arm"] == name), {}),
-            "question": entry,
-        }.get(table)
-        if place is None:
-            return results.experiment.arms[name].recipe.factor(item["key"])
-        for part in key.split("."):
-            place = place[int(part)] if part.isdigit() else place[part]
-        return place
-    run = next(run for run in results.runs(name) if run.result.seed == int(seed))
-    if table != "epochs":
-        return getattr(run.result, item["key"])
-    column, _, what = key.partition(".")
-    figures = {each.epoch: getattr(each, column) for each in run.epochs if getattr(each, column) is not None}
-    if what.startswith("first_at>="):
-        return min(epoch for epoch, value in figures.items() if value >= float(what.removeprefix("first_at>=")))
-    lowest_at = min(figures, key=lambda epoch: (figures[epoch], epoch))
-    return {"last": figures[max(figures)], "lowest_at": lowest_at}.get(
-        what, {"lowest": min(figures.values()), "highest": max(figures.values())}.get(what)
-    )
+def measure(results: Results, seed: int = 0) -> None:
+    """Give every finished run probes and layer norms that differ from arm to arm by more than from seed to seed."""
+    rng = np.random.default_rng(seed)
+    for index, arm in enumerate(results.experiment.arms):
+        for run in results.runs(arm):
+            write_layer_norms(run, 0.1 * (1 + index) + 0.01 * rng.random(), 1.0)
+            if run.result.status == "finished":
+                change = 0.02 * index + 0.002 * rng.random()
+                lost = {"accuracy_shifted_1": 0.9 - change, "accuracy_shifted_2": 0.8 - 2 * change}
+                layers = layers_of(results.experiment, arm, 0.1 * (1 + index % 3) + 0.05 * rng.random())
+                write_probes(run, calibration_error=0.01 + change, confidence=0.95 + change, layers=layers, **lost)
 
 
-FRACTIONS = re.compile(r"accuracy|difference|ci95|margin")
-
-
-def explained(number: str, evidence: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a printed number is a quoted value, a mean of them over an arm's runs, or a count of them."""
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    counted: dict[str, int] = defaultdict(int)
-    for item in evidence:
-        groups[item["run"].partition("/")[0], item["key"]].append(item["value"])
-        counted[item["key"]] += 1
-    candidates = [*map(len, groups.values()), *counted.values()]
-    candidates += [values.count("diverged") for values in groups.values()]
-    figures = [float(count) for count in candidates]
-    for (_, key), values in groups.items():
-        _, _, target = key.partition(">=")
-        known = [float(value) for value in values if type(value) in (int, float)]
-        known += [float(np.mean(known))] if known else []
-        figures += [*known, *([100 * value for value in known] if FRACTIONS.search(key) else [])]
-        figures += [100 * float(target)] if target else []
-    printed, decimals = float(number.replace(",", "").replace("\u2212", "-")), len(number.partition(".")[2])
-    is_rounded = decimals > 0 or abs(printed) >= 100  # Smaller whole numbers are written where they are exact.
-    slack = 1e-9 + (0.5 * 10**-decimals if is_rounded else 0)
-    return any(abs(printed - each) <= slack for each in figures)
-
-
-def without_durations(text: str, evidence: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence about cost, short of the durations that are the means of the seconds it quotes."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for item in evidence:
-        if item["key"] == "seconds":
-            seconds[item["run"].partition("/")[0]].append(item["value"])
-    right = [wording.duration(float(np.mean(values))) for values in seconds.values()]
-    found = DURATION.search(text)
-    return text if found is None or list(found.groups()) != right else DURATION.sub("", text)
-
-
-def unexplained(sentence: Mapping[str, Any]) -> list[str]:
-    text = without_durations(re.sub(r"`[^`]*`", "", sentence["text"]), sentence["evidence"])
-    text = text.replace("95 % interval", "").replace("Diverged runs", "")
-    if "below 0.001" in text:
-        assert any(item["key"] == "comparison.p_holm" and item["value"] < 0.001 for item in sentence["evidence"])
-        text = text.replace("below 0.001", "")
-    return [number for number in NUMBER.findall(text) if not explained(number, sentence["evidence"])]
-
-
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=[*CASES, "measured"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Results, dict[str, Any]]:
-    seeds, accuracy, options = CASES[request.param]
+    seeds, accuracy, options = CASES.get(request.param, CASES["differences"])
     results = write(tmp_path / "result", seeds, accuracy, **options)
+    if request.param == "measured":
+        measure(results)
     return results, verdicts.compute(results)
+
+
+def same(found: Any, quoted: Any) -> bool:
+    """Alike, numbers but for the order in which floats are added."""
+    are_numbers = isinstance(found, float | int) and isinstance(quoted, float | int)
+    return math.isclose(found, quoted, rel_tol=1e-9, abs_tol=1e-15) if are_numbers else bool(found == quoted)
 
 
 def test_every_number_in_every_sentence_comes_from_the_store(case: tuple[Results, dict[str, Any]]) -> None:
@@ -169,14 +127,20 @@ def test_every_number_in_every_sentence_comes_from_the_store(case: tuple[Results
     for question in content["questions"]:
         for sentence in question["comment"]:
             for item in sentence["evidence"]:
-                assert resolve(item, results, question) == item["value"], item
+                assert same(resolve(item, results, question), item["value"]), item
             assert unexplained(sentence) == [], sentence["text"]
 
 
-def test_paragraphs_are_short_and_never_say_the_same_twice(case: tuple[Results, dict[str, Any]]) -> None:
+def test_paragraphs_go_through_their_parts_are_short_and_never_say_the_same_twice(
+    case: tuple[Results, dict[str, Any]],
+) -> None:
+    order = ["answer", "evidence", "limits", "next"]
     for question in case[1]["questions"]:
         texts = [sentence["text"] for sentence in question["comment"]]
-        assert 1 <= len(texts) <= 5
+        parts = [sentence["part"] for sentence in question["comment"]]
+        assert parts == sorted(parts, key=order.index)
+        assert (parts[0], parts.count("next")) == ("answer", 1)
+        assert 2 <= len(texts) <= 9
         assert len(set(texts)) == len(texts)
         for text in texts:
             assert re.match(r"[A-Z`1-9]", text)
@@ -187,7 +151,7 @@ def test_paragraphs_are_short_and_never_say_the_same_twice(case: tuple[Results, 
 
 
 def test_prose_agrees_with_the_verdict(case: tuple[Results, dict[str, Any]]) -> None:
-    words = {
+    phrases = {
         "better": "is better than the control",
         "worse": "is worse than the control",
         "equivalent": "and the control are equivalent",
@@ -197,84 +161,159 @@ def test_prose_agrees_with_the_verdict(case: tuple[Results, dict[str, Any]]) -> 
     for question in case[1]["questions"]:
         prose = " ".join(sentence["text"] for sentence in question["comment"])
         for each in question["comparisons"]:
-            expected = words[each["verdict"]] if each["difference"] is not None else "Nothing can be said about"
+            expected = phrases[each["verdict"]] if each["difference"] is not None else "Nothing can be said about"
             assert expected in prose
         said = {each["verdict"] for each in question["comparisons"]}
-        for verdict, phrase in words.items():
+        for verdict, phrase in phrases.items():
             assert phrase not in prose or verdict in said
 
 
 def test_the_test_of_numbers_can_fail(tmp_path: Path) -> None:
     content = verdicts.compute(write(tmp_path / "result", 3, {"control": 0.9, "relu": 0.97}))
-    sentence = content["questions"][0]["comment"][0]
-    assert unexplained(sentence) == []
-    wrong = sentence["text"].replace("3 seeds", "8 seeds")
-    assert unexplained({"text": wrong, "evidence": sentence["evidence"]}) == ["8"]
-    cost = content["questions"][0]["comment"][-1]
+    sentences = content["questions"][0]["comment"]
+    assert unexplained(sentences[0]) == []
+    wrong = sentences[0]["text"].replace("3 seeds", "8 seeds")
+    assert unexplained({"text": wrong, "evidence": sentences[0]["evidence"]}) == ["8"]
+    (cost,) = [each for each in sentences if "takes" in each["text"]]
     assert unexplained(cost) == []
     assert unexplained({**cost, "text": cost["text"].replace("takes ", "takes 7")}) != []
 
 
-def _texts(results: Results, question: str) -> list[str]:
+def _texts(results: Results, question: str, part: str = "") -> list[str]:
     content = verdicts.compute(results)
-    return next([s["text"] for s in q["comment"]] for q in content["questions"] if q["id"] == question)
+    comment = next(each["comment"] for each in content["questions"] if each["id"] == question)
+    return [each["text"] for each in comment if part in ("", each["part"])]
+
+
+def test_a_single_arm_gets_loss_speed_cost_and_what_comes_next(tmp_path: Path) -> None:
+    texts = _texts(write(tmp_path / "result", 4, {"control": 0.9, "relu": 0.97}), "relu")
+    assert texts[0].startswith("`relu` is better than the control: mean test accuracy ")
+    expected = ("The test loss of", "A validation accuracy of", "A run of `relu` takes", "Next: ")
+    assert [each for each in expected if not any(text.startswith(each) for text in texts)] == []
+
+
+def test_batch_sizes_are_told_by_what_is_held_equal(tmp_path: Path) -> None:
+    more = """
+arms.b512-long = { "train.batch_size" = 512, "train.epochs" = 16 }
+arms.b256-fast = { "train.batch_size" = 256, "optim.lr" = 0.2 }
+together = [["train.batch_size", "train.epochs"], ["train.batch_size", "optim.lr"]]
+"""
+    text = TOML.replace('asks = "Larger batches?"', f'asks = "Larger batches?"{more}')
+    results = write_results(
+        tmp_path / "result", Experiment.parse(text.replace("@seeds", "3")), {"control": 0.9}, test_examples=400
+    )
+    answers = {re.findall(r"`([^`]+)`", each)[0]: each for each in _texts(results, "batch", "answer")}
+    starts = {
+        "b256": "At equal epochs, ",
+        "b256-fast": "At equal epochs and a learning rate of 0.2, ",
+        "b512-long": "At equal updates, ",
+        "b512": "At equal epochs, ",
+    }
+    assert {arm: answers[arm].startswith(start) for arm, start in starts.items()} == dict.fromkeys(starts, True)
+    assert "Updates made in a run: the control 64, `b512-long` 64, `b256-fast` 32, `b256` 32 and `b512` 16." in _texts(
+        results, "batch"
+    )
 
 
 def test_limits_of_a_batch_size_question_are_said_however_many_arms_it_has(tmp_path: Path) -> None:
-    texts = _texts(write(tmp_path / "result", 3, {"control": 0.9}), "batch")
-    assert "The comparisons of `b256` and `b512` hold at the shared learning rate of 0.1 only." in texts
-    assert "At equal epochs the control makes 64 updates, `b256` 32 and `b512` 16." in texts
-    texts = _texts(
-        write(tmp_path / "gaps", 3, {"control": 0.9}, missing=[("b256", seed) for seed in range(3)]), "batch"
-    )
+    limits = _texts(write(tmp_path / "result", 3, {"control": 0.9}), "batch", "limits")
+    assert "The comparisons of `b256` and `b512` hold at the shared learning rate of 0.1 only." in limits
+    assert "No arm with the batch size of `b256` and `b512` makes as many updates as the control." in limits
+    missing = [("b256", seed) for seed in range(3)]
+    texts = _texts(write(tmp_path / "gaps", 3, {"control": 0.9}, missing=missing), "batch")
     assert "The comparison of `b512` holds at the shared learning rate of 0.1 only." in texts
 
 
-def test_a_single_arm_gets_loss_speed_and_cost(tmp_path: Path) -> None:
-    texts = _texts(write(tmp_path / "result", 4, {"control": 0.9, "relu": 0.97}), "relu")
-    assert texts[0].startswith("`relu` is better than the control: mean test accuracy ")
-    assert [bool(re.search(word, text)) for word, text in zip(("loss", "after", "takes"), texts[1:], strict=True)] == [
-        True
-    ] * 3
+def test_a_comparison_with_another_baseline_names_it(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 4, {"control": 0.9, "relu": 0.97, "max": 0.8})
+    content, stored = verdicts.compute(results), arms.load(results)
+    entry = dict(content["questions"][0])
+    entry["comparisons"] = [entry["comparisons"][0] | {"control": "max"}]
+    sentences = comment(Material(results.experiment.questions[0], entry, results.experiment, stored, []))
+    assert sentences[0].text.startswith("`relu` is better than `max`: mean test accuracy ")
+    assert {item["run"].partition("/")[0] for item in sentences[0].evidence} == {"relu", "max"}
+    assert any(re.search(r"^A run of `relu` takes .*, one of `max` ", each.text) for each in sentences)
+
+
+def test_speed_names_who_does_not_reach_the_target(tmp_path: Path) -> None:
+    (text,) = [
+        each
+        for each in _texts(write(tmp_path / "result", 3, {"control": 0.95, "relu": 0.5}), "relu")
+        if each.startswith("A validation accuracy")
+    ]
+    assert re.search(r"is reached by the control after .*; not by every run of `relu`\.$", text)
+    (alone,) = [
+        each
+        for each in _texts(write(tmp_path / "one", 1, {"control": 0.95, "relu": 0.5}), "relu")
+        if each.startswith("A validation accuracy")
+    ]
+    assert alone.endswith("; not by `relu`.")
+
+
+def test_the_hardest_classes_are_named_where_the_network_changes(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 3, {"control": 0.8, "charcnn": 0.95})
+    (text,) = [each for each in _texts(results, "network") if each.startswith("The hardest classes for `charcnn`")]
+    runs = results.runs("charcnn")
+    found = [run.predictions() for run in runs]
+    by_class = [np.mean([each.correct[each.labels == label].mean() for each in found]) for label in range(10)]
+    order = sorted(range(10), key=lambda label: (by_class[label], label))[:3]
+    assert re.findall(r"`(\d)`", text) == [str(label) for label in order]
+    assert f"`{order[0]}` ({100 * by_class[order[0]]:.2f} %)" in text
+    assert not [each for each in _texts(results, "relu") if "hardest" in each]
+
+
+def test_two_changes_at_once_are_told_beside_each_alone(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 3, {"control": 0.8, "relu": 0.85, "max": 0.83, "relu-max": 0.95})
+    (text,) = [each for each in _texts(results, "both") if each.startswith("Each change alone")]
+    means = {arm: np.mean([run.result.test_accuracy for run in results.runs(arm)]) for arm in results.experiment.arms}
+    beyond = 100 * (means["relu-max"] - means["relu"] - means["max"] + means["control"])
+    assert f"{100 * means['relu']:.2f} % with `relu` and {100 * means['max']:.2f} % with `max`" in text
+    assert f"`relu-max` adds {beyond:+.2f} points (95 % interval over seeds " in text.replace("\u2212", "-")
+
+
+RISING, STAYING = ((0.3, 0.1, 0.2), (0.3, 0.2, 0.1)), ((0.8, 0.95, 0.9), (0.8, 0.9, 0.95))
 
 
 @pytest.mark.parametrize(
-    "val_loss, val_accuracy, expected",
+    ("val_loss", "val_accuracy", "noise", "expected"),
     [
-        ((0.3, 0.2, 0.1), (0.8, 0.9, 0.95), "The validation loss of `long` does not rise"),
-        (
-            (0.3, 0.1, 0.2),
-            (0.8, 0.9, 0.9),
-            "`long` over-fits in loss but not in accuracy: validation loss rises from 0.100",
-        ),
-        ((0.3, 0.1, 0.2), (0.8, 0.95, 0.9), "`long` over-fits in loss and in accuracy"),
+        (RISING[1], STAYING[1], 0.0, "The validation loss of `long` does not rise: it ends at its lowest, 0.1"),
+        (RISING[1], STAYING[1], 0.0, "Its validation accuracy does not fall: it ends at its highest, 9"),
+        ((0.3, 0.2, 0.201), STAYING[1], 0.0, "The validation loss of `long` hardly rises: it is lowest after epoch 2"),
+        (RISING[0], STAYING[1], 0.001, "`long` over-fits in loss: validation loss is lowest after epoch 2, at 0.1"),
+        (RISING[0], STAYING[1], 0.5, "`long` may over-fit in loss, but not beyond the noise of its seeds: val"),
+        (RISING[0], STAYING[0], 0.001, "Its validation accuracy falls: it is highest after epoch 2, at 9"),
+        (RISING[0], STAYING[0], 0.2, "Its validation accuracy may fall, but not beyond the noise of its seeds: it"),
+        (RISING[0], (0.8, 0.905, 0.9), 0.0, "Its validation accuracy does not fall by more than the margin: it is"),
     ],
 )
 def test_over_fitting_is_told_by_loss_and_by_accuracy(
-    val_loss: Sequence[float], val_accuracy: Sequence[float], expected: str, tmp_path: Path
+    val_loss: Sequence[float], val_accuracy: Sequence[float], noise: float, expected: str, tmp_path: Path
 ) -> None:
-    import dataclasses
-
-    results = write(tmp_path / "result", 2, {"control": 0.9})
-    content = verdicts.compute(results)
-    stored = arms.load(results)
-    course = tuple(
-        dataclasses.replace(record, val_loss=loss, val_accuracy=accuracy)
-        for record, loss, accuracy in zip(stored["long"].runs[0].epochs, val_loss, val_accuracy, strict=False)
-    )
-    runs = tuple(dataclasses.replace(run, epochs=course) for run in stored["long"].runs)
-    stored["long"] = dataclasses.replace(stored["long"], runs=runs)
+    results = write(tmp_path / "result", 3, {"control": 0.9})
+    content, stored = verdicts.compute(results), arms.load(results)
+    runs = []
+    for index, run in enumerate(stored["long"].runs):
+        course = []
+        for place, record in enumerate(run.epochs[: len(val_loss)]):
+            own = noise * (index - 1) * (place == len(val_loss) - 1)
+            changed = {"val_loss": val_loss[place] + own, "val_accuracy": val_accuracy[place] - own}
+            course.append(dataclasses.replace(record, **changed))  # type: ignore[arg-type]
+        runs.append(dataclasses.replace(run, epochs=tuple(course)))
+    stored["long"] = dataclasses.replace(stored["long"], runs=tuple(runs))
     question = results.experiment.questions[3]
-    sentences = comment(question, content["questions"][3], results.experiment, stored, [])
+    sentences = comment(Material(question, content["questions"][3], results.experiment, stored, []))
     assert all(isinstance(sentence, Sentence) for sentence in sentences)
-    assert any(sentence.text.startswith(expected) for sentence in sentences)
+    assert [each.text for each in sentences if each.text.startswith(expected)], [each.text for each in sentences]
 
 
-def test_a_sweep_names_its_best_value_and_its_edge(tmp_path: Path) -> None:
-    results = write(tmp_path / "result", 3, {"control": 0.8, "lr-0.01": 0.7, "lr-1": 0.97})
+def test_a_sweep_names_its_best_value_its_good_range_and_its_edge(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 3, {"control": 0.966, "lr-0.01": 0.7, "lr-1": 0.97})
     texts = _texts(results, "rate")
     assert texts[0].startswith("Of 3 values of `optim.lr`, 1 is best on validation")
-    assert "edge of what was tried" in texts[1]
+    assert "From 0.1 to 1, 1 decade, validation accuracy stays within the margin of 1 point of the best." in texts
+    assert [each for each in texts if re.fullmatch(r"By the same measure 0.01 \(\d\d\.\d\d %\) is too small\.", each)]
+    assert "The best value lies at the edge of what was tried for `optim.lr`." in texts
     assert "question rate" in [f.where for f in checks.outcome(results) if f.outcome == "fired"]
 
 
@@ -282,11 +321,59 @@ def test_a_sweep_whose_best_is_the_control_says_so(tmp_path: Path) -> None:
     texts = _texts(
         write(tmp_path / "result", 3, {"control": 0.97, "relu": 0.7, "lr-0.01": 0.7, "lr-1": 0.8}), "activation"
     )
-    assert texts[0].startswith("Of 2 values of `model.activation`, `tanh` is best on validation")
-    assert texts[1].startswith("It is the control's own `model.activation`")
+    assert texts[0].startswith("Of 2 values of `model.activation`, `tanh` is best on validation (accuracy ")
+    assert texts[0].endswith(", and it is the control's own, so there is nothing to compare it with.")
 
 
 def test_diverged_runs_are_told(tmp_path: Path) -> None:
     diverged = [("lr-1", 0), ("lr-1", 1)]
-    texts = _texts(write(tmp_path / "result", 3, {"control": 0.9}, diverged=diverged), "rate")
+    texts = _texts(write(tmp_path / "result", 3, {"control": 0.9}, diverged=diverged), "rate", "limits")
     assert "2 of 3 runs of `lr-1` diverged and count as they are." in texts
+
+
+def test_what_other_seeds_would_agree_about_is_a_limit(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 4, {"control": 0.9})
+    content, stored = verdicts.compute(results), arms.load(results)
+    entry = dict(content["questions"][0])
+    for ends, is_said in (([0.001, 0.02], True), ([-0.02, -0.001], True), ([-0.001, 0.02], False), (None, False)):
+        entry["comparisons"] = [entry["comparisons"][0] | {"verdict": "undecided", "ci95_this_test_set": ends}]
+        sentences = comment(Material(results.experiment.questions[0], entry, results.experiment, stored, []))
+        assert any("other seeds would agree" in each.text for each in sentences) == is_said
+
+
+# The mechanism.
+
+
+def test_the_mechanism_tells_what_differs_and_nothing_else(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 5, {"control": 0.9, "relu": 0.9})
+    for index, run in enumerate(results.runs("control")):
+        write_probes(run, calibration_error=0.02 + 0.001 * index, accuracy_shifted_2=0.7 + 0.001 * index)
+    for index, run in enumerate(results.runs("relu")):
+        write_probes(run, calibration_error=0.08 + 0.002 * index, accuracy_shifted_2=0.704 - 0.001 * index)
+    (text,) = [each for each in _texts(results, "relu") if each.startswith("Measured alongside")]
+    assert text == "Measured alongside, `relu` against the control: the calibration error is 8.40 % against 2.20 %."
+    assert not re.search(
+        "because|cause|therefore|hence", " ".join(_texts(results, "relu")).replace("because check", "")
+    )
+
+
+def test_dead_units_are_told_alone_where_the_other_activation_cannot_have_any(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 4, {"control": 0.9, "relu": 0.9})
+    for arm, share in (("control", 0.3), ("relu", 0.2)):
+        for index, run in enumerate(results.runs(arm)):
+            write_probes(run, layers=layers_of(results.experiment, arm, share + 0.025 * index))
+    (text,) = [each for each in _texts(results, "relu") if each.startswith("Measured alongside")]
+    assert "23.75 % of the units of `relu` are dead" in text
+    assert "33.75 % of the values in one layer of the control lie at a bound of its activation" in text
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_the_mechanism_needs_three_seeds_and_probes_of_every_run(seeds: int, tmp_path: Path) -> None:
+    results = write(tmp_path / "result", seeds, {"control": 0.9, "relu": 0.9})
+    for arm, share in (("control", 0.02), ("relu", 0.5)):
+        for index, run in enumerate(results.runs(arm)):
+            write_probes(run, calibration_error=share * (1 + 0.01 * index))
+    told = [each for each in _texts(results, "relu") if "calibration" in each]
+    assert bool(told) == (seeds > 2)
+    (results.runs("relu")[0].folder / "probes.json").unlink()
+    assert not [each for each in _texts(results, "relu") if "calibration" in each]

@@ -174,6 +174,23 @@ def test_every_fired_check_has_a_notice(full: Results, page: Page, markdown: str
         assert check["code"] in markdown
 
 
+def test_a_fired_check_is_told_once_at_its_question_and_linked_from_the_summary(full: Results, page: Page) -> None:
+    fired = [check for check in full.read_json("verdicts.json")["checks"] if check["outcome"] == "fired"]
+    for check in fired:
+        assert page.text.count(check["message"].replace("`", "")) == 1
+    assert any(check["where"] == "question lr" or check["where"].startswith("lr-") for check in fired)
+    assert "#question-lr" in page.values("href")
+    assert re.search(r"Checks fired at .*lr \(\d checks?: P\d{3}", page.text)
+
+
+def test_a_question_goes_from_the_answer_to_what_comes_next(full: Results, markdown: str) -> None:
+    for question in full.experiment.questions:
+        section = markdown.partition(f"## {question.asks}\n")[2].partition("\n## ")[0]
+        places = [section.find(word) for word in ("**Answer:**", "![", "Every arm of", "Next: ")]
+        assert -1 not in places
+        assert places == sorted(places)
+
+
 def test_comments_are_quoted(full: Results, page: Page) -> None:
     text = page.text.replace(" ", "")
     for question in full.read_json("verdicts.json")["questions"]:
@@ -347,7 +364,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     content = verdicts.compute(results)
     hostile = {"code": "P999", "level": "note", "outcome": "fired", "where": "relu", "message": HOSTILE}
     content["checks"].append(hostile)
-    content["questions"][0]["comment"] = [{"text": HOSTILE, "evidence": []}]
+    content["questions"][0]["comment"] = [{"text": HOSTILE, "part": "evidence", "evidence": []}]
     data = build(Material.gather(results, content))
     page, text = Page(to_html(data)), to_markdown(data)
     assert "script" not in {tag for tag, _ in page.tags}
@@ -363,7 +380,7 @@ def test_a_text_cannot_begin_a_heading_or_a_list_in_markdown(tmp_path: Path, sta
     missing = [("control", 0), ("relu", 0)]
     results = write_results(tmp_path / "result", small(seeds=1), {"control": 0.9}, missing=missing)
     content = verdicts.compute(results)
-    content["questions"][0]["comment"] = [{"text": start, "evidence": []}]
+    content["questions"][0]["comment"] = [{"text": start, "part": "evidence", "evidence": []}]
     lines = to_markdown(build(Material.gather(results, content))).splitlines()
     assert start not in lines
     assert any(line.replace("\\", "") == start for line in lines)

@@ -107,7 +107,16 @@ def test_a_duration_comes_in_the_unit_that_suits_it(seconds: float, text: str) -
 
 def test_numbers_agree_with_their_nouns() -> None:
     assert [wording.count(n, "run") for n in (0, 1, 2, 1200)] == ["0 runs", "1 run", "2 runs", "1,200 runs"]
-    assert [wording.plain(x) for x in (4.0, 4.25, 1200.0)] == ["4", "4.2", "1,200"]
+    assert [wording.plain(x) for x in (4.0, 4.25, 1200.0, 1200.6)] == ["4", "4.2", "1,200", "1,201"]
+    assert [wording.ratio(x) for x in (0.0123, 1.0, 12.3, 99.4, 99.6, 12345.6)] == [
+        "0.012",
+        "1",
+        "12",
+        "99",
+        "100",
+        "12,346",
+    ]
+    assert [wording.noun(x, "epoch") for x in (1, 1.0, 0, 1.5)] == ["epoch", "epoch", "epochs", "epochs"]
 
 
 def test_names_in_a_row() -> None:

@@ -108,8 +108,8 @@ def aa() -> str:
 
 PAGE = """# What verdicts promise, measured
 
-Simulated experiments with known truth: 3 to 20 seeds, 50 to 10,000 test images, accuracies from 60 to 99.9 %; seeds differ
-not at all, independently, together with the control's, or very much. Made by `simulate.py`, `aa.py` and
+Simulated experiments with known truth: 3 to 20 seeds, 50 to 10,000 test images, accuracies from 60 to 99.9 %; seeds
+differ not at all, independently, together with the control's, or very much. Made by `simulate.py`, `aa.py` and
 `tables.py`; one row per case in the csv files.
 
 ## A 95 % interval on new images holds the truth in 93 to 97 % of experiments

@@ -38,6 +38,12 @@ class RunError(ParibusError):
     exit_status = 1
 
 
+class GateError(ParibusError):
+    """The verdicts are not those that `paribus gate` was told to expect."""
+
+    exit_status = 3
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the closest known name, or an empty string.
 

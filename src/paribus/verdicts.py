@@ -16,7 +16,7 @@ import numpy as np
 from paribus import checks
 from paribus.arms import ArmRuns, load, summary, sweep
 from paribus.checks import Finding
-from paribus.commentary import comment
+from paribus.commentary import Material, comment
 from paribus.experiment import CONTROL, Experiment, Metric, Question
 from paribus.stats import (
     LEVEL,
@@ -76,6 +76,7 @@ def compute(results: Results) -> dict[str, Any]:
     sweeps = {q.id: sweep(q, experiment, arms) for q in experiment.questions if q.kind == "sweep"}
     family = _family(experiment, arms, sweeps)
     adjusted = _adjusted(family)
+    class_names = _class_names(results, arms[CONTROL])
     questions = []
     for question in experiment.questions:
         entries = []
@@ -92,7 +93,7 @@ def compute(results: Results) -> dict[str, Any]:
             "comparisons": entries,
             "sweep": sweeps.get(question.id),
         }
-        sentences = comment(question, entry, experiment, arms, findings)
+        sentences = comment(Material(question, entry, experiment, arms, findings, class_names))
         questions.append(entry | {"comment": [asdict(sentence) for sentence in sentences]})
     return {
         "format": FORMAT,
@@ -104,6 +105,13 @@ def compute(results: Results) -> dict[str, Any]:
         "questions": questions,
         "checks": [asdict(finding) | {"level": finding.level, "title": finding.title} for finding in findings],
     }
+
+
+def _class_names(results: Results, control: ArmRuns) -> tuple[str, ...]:
+    """The classes of the control's test set, for a comment that names some."""
+    if not control.runs:
+        return ()
+    return results.test_set(control.runs[0].config()["data_fingerprint"]).class_names
 
 
 def _compared(question: Question, sweeps: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

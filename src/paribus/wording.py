@@ -80,8 +80,18 @@ def duration(seconds: float) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a mean of whole numbers whole where it is, else with one decimal."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+    """Return a mean of whole numbers whole where it is or where it is at least 100, else with one decimal."""
+    return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:,.1f}"
+
+
+def ratio(value: float) -> str:
+    """Return a ratio with two significant digits, whole from 100 on."""
+    return f"{value:.2g}" if value < 99.5 else f"{value:,.0f}"
+
+
+def noun(number: float, singular: str) -> str:
+    """Return a noun in the singular for exactly 1, else in the plural."""
+    return singular if number == 1 else f"{singular}s"
 
 
 def magnitude(value: float) -> str:

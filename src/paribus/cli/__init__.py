@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows ``paribus``; None takes it from the command line.
 
     Returns:
-        The exit status: 0 done, 1 a run failed, 2 usage, configuration or data error, 130 interrupted.
+        The exit status: 0 done, 1 a run failed, 2 usage, configuration or data error, 3 gate not met,
+        130 interrupted.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A minus that the terminal lacks must not end the command.

@@ -87,9 +87,9 @@ def plan(
     workers: WorkersOption = None,
     engine: EngineOption = "auto",
 ) -> None:
-    """Tell what a run would train and how long it would take.
+    """Tell what a run would train, how long, and what it could show.
 
-    Prints the checks that fire already, too.
+    Prints the smallest difference that the seeds and test images can show, and the checks that fire already.
     """
     from paribus.cli import tables
     from paribus.launch import conduct
@@ -133,6 +133,32 @@ def report(results: ResultsArgument) -> None:
 
     opened = Results.open(results)
     tables.show_verdicts(conduct.rebuild(opened), opened.folder)
+
+
+@app.command()
+def gate(
+    results: ResultsArgument,
+    question: Annotated[str, typer.Option("--question", metavar="ID", help="The question to look at.")],
+    expect: Annotated[str, typer.Option("--expect", metavar="VERDICTS", help="Such as better,equivalent.")],
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="One arm.  [every compared arm]")] = None,
+) -> None:
+    """Compare verdicts with those expected, for CI.
+
+    The exit status is 3 if an arm has another verdict. Nothing is computed anew: `paribus report` does that.
+    """
+    from paribus.cli.gate import expected_verdicts, judge
+    from paribus.errors import GateError
+    from paribus.store import Results
+
+    judged = judge(Results.open(results).read_json("verdicts.json"), question, expected_verdicts(expect), arm)
+    for each in judged:
+        typer.echo(each.line)
+    unmet = sum(not each.is_met for each in judged)
+    if unmet:
+        raise GateError(
+            f"Every verdict on `{question}` must be among those expected, but {unmet} of {len(judged)} "
+            f"{'is' if unmet == 1 else 'are'} not. Expect what was found, or look at the report."
+        )
 
 
 @app.command(name="list")

@@ -56,7 +56,7 @@ def verdict_text(comparison: Mapping[str, Any]) -> str:
 
 
 def show_plan(plan: Plan) -> None:
-    """Print the runs of each arm, the expected time and the checks that fire already."""
+    """Print the runs of each arm, the time, the smallest difference that can be shown, the checks that fire already."""
     console = _console()
     rows = [
         (arm.name, arm.engine, f"{arm.missing} of {arm.runs}", str(arm.epochs), duration(arm.seconds_per_run))
@@ -68,6 +68,8 @@ def show_plan(plan: Plan) -> None:
     done = ahead if missing else "Every run is done."
     console.print()
     console.print(done)
+    console.print()
+    console.print(plan.detectable.text)
     console.print()
     show_findings(plan.findings)
 

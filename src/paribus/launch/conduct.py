@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paribus import checks, data, engines, verdicts
+from paribus import arms as stored_arms
+from paribus import checks, data, engines, power, verdicts
 from paribus.config import DataConfig
 from paribus.errors import RunError
 from paribus.experiment import Arm, Experiment, RunSpec
@@ -47,12 +48,16 @@ class PlannedArm:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `run` would do; `seconds` is the expected wall time of the missing runs."""
+    """What `run` would do; `seconds` is the expected wall time of the missing runs.
+
+    `detectable` is the smallest difference that the design can show.
+    """
 
     arms: list[PlannedArm]
     workers: int
     seconds: float
     findings: list[checks.Finding]
+    detectable: power.Detectable
 
 
 def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
@@ -126,7 +131,9 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
         arms.append(PlannedArm(arm.name, engine, len(experiment.seeds), count, arm.recipe.train.epochs, per_run))
     work = sum(arm.missing * arm.seconds_per_run for arm in arms)
     longest = max((arm.seconds_per_run for arm in arms if arm.missing), default=0.0)
-    return Plan(arms, launcher.workers, max(work / launcher.workers, longest), checks.design(experiment))
+    images = len(data.load_prepared(prepared[_data_key(experiment.control.data)].folder).test.labels)
+    detectable = power.detectable(experiment, images, stored_arms.load(results))
+    return Plan(arms, launcher.workers, max(work / launcher.workers, longest), checks.design(experiment), detectable)
 
 
 def rebuild(results: Results) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from paribus.experiment import CONTROL, Question
 from paribus.report import questions
 from paribus.report.diagnosis import diagnosis
 from paribus.report.material import Material, check_lines, missing_runs
-from paribus.report.page import Cell, Page, Section, Table
+from paribus.report.page import Cell, Link, Page, Section, Table
 from paribus.wording import NOTHING, count, duration, interval, listed, margin, percent, unit
 
 
@@ -24,6 +24,7 @@ def build(material: Material) -> Page:
         facts=tuple(_facts(material)),
         summary=_summary(material),
         notices=tuple(_notices(material)),
+        fired=tuple(_fired(material)),
         sections=tuple(_sections(material)),
         diagnosis=diagnosis(material),
         method=Section("method", "Method", (*_METHOD, _TEST_SEEN if material.val_is_test else _TEST_UNSEEN)),
@@ -33,9 +34,9 @@ def build(material: Material) -> Page:
 
 def _sections(material: Material) -> Iterator[Section]:
     """One section per question; the first with figures says how to read them."""
-    note = _FIGURES
+    note, told = _FIGURES, questions.told_at(material)
     for question in material.experiment.questions:
-        section = questions.section(material, question)
+        section = questions.section(material, question, told[question.id])
         if section.figures and note:
             section, note = replace(section, figures_note=note), ""
         yield section
@@ -105,8 +106,18 @@ def _uncompared(material: Material, question: Question, best: Mapping[str, Any] 
     return answer, what, nothing, nothing, questions.cost(material, arm)
 
 
+def _fired(material: Material) -> Iterator[Link]:
+    """The questions at which checks fired; each check is told once, there."""
+    for identity, checks in questions.told_at(material).items():
+        codes = sorted({check["code"] for check in checks})
+        if codes:
+            yield Link(f"{identity} ({count(len(checks), 'check')}: {listed(codes)})", f"#question-{identity}")
+
+
 def _notices(material: Material) -> Iterator[str]:
-    yield from check_lines(material.checks())
+    """What concerns the experiment as a whole, or no question in particular."""
+    elsewhere = [check for checks in questions.told_at(material).values() for check in checks]
+    yield from check_lines([check for check in material.checks() if check not in elsewhere])
     if len(material.experiment.seeds) == 1:
         yield (
             "There is only one seed: nothing is known of how much another seed would change, the intervals are "

@@ -48,8 +48,30 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Comment:
+    """What is said about a question: the sentences of the answer, and the other three parts as one text each."""
+
+    answer: tuple[str, ...]
+    evidence: str
+    limits: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to another place of the report."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
 class Section:
-    """One question, or another part of the report; every part may be empty."""
+    """One question, or another part of the report; every part may be empty.
+
+    A question has a `label` and a `comment`, and shows them in the order answer, evidence, figures, tables, notices,
+    limits, next.
+    """
 
     id: str
     title: str
@@ -60,17 +82,22 @@ class Section:
     pictures: tuple[Picture, ...] = ()
     figures_note: str = ""
     label: str = ""
+    comment: Comment | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report. `facts` say what was run, `environment` on what."""
+    """The whole report. `facts` say what was run, `environment` on what.
+
+    `notices` concern the whole experiment; `fired` are the questions at which checks fired, with their codes.
+    """
 
     title: str
     name: str
     facts: tuple[tuple[str, str], ...]
     summary: Table | None
     notices: tuple[str, ...]
+    fired: tuple[Link, ...]
     sections: tuple[Section, ...]
     diagnosis: Section
     method: Section

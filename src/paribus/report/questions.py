@@ -13,7 +13,7 @@ from paribus.experiment import CONTROL, Arm, Experiment, Metric, Question
 from paribus.report import figures, mechanism
 from paribus.report.figures import Dots, Look, Series
 from paribus.report.material import Material, check_lines
-from paribus.report.page import Cell, Figure, Section, Table
+from paribus.report.page import Cell, Comment, Figure, Section, Table
 from paribus.wording import (
     NOTHING,
     difference,
@@ -29,20 +29,39 @@ from paribus.wording import (
 )
 
 
-def section(material: Material, question: Question) -> Section:
-    """Return the section of one question."""
+def section(material: Material, question: Question, checks: Sequence[Mapping[str, Any]]) -> Section:
+    """Return the section of one question, with the fired checks that are told there."""
     entry = material.question(question.id)
     arms = list(dict.fromkeys(([] if CONTROL in question.arms else [CONTROL]) + list(question.arms)))
-    comment = " ".join(sentence["text"] for sentence in entry["comment"])
-    places = {of_question(question), *question.arms} - {CONTROL}
     return Section(
         id=f"question-{question.id}",
         label=question.id,
         title=question.asks,
-        paragraphs=(comment,) if comment else (),
-        notices=tuple(check_lines([check for check in material.checks() if check["where"] in places])),
+        comment=_comment(entry),
+        notices=tuple(check_lines(checks)),
         tables=(_table(material, question, entry, arms), *mechanism.tables(material, arms)),
         figures=tuple(_figures(material, question, entry, arms)),
+    )
+
+
+def told_at(material: Material) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the fired checks that are told at a question, by the first question that they concern."""
+    found: dict[str, list[Mapping[str, Any]]] = {question.id: [] for question in material.experiment.questions}
+    for check in material.checks():
+        places = ({of_question(each), *each.arms} - {CONTROL} for each in material.experiment.questions)
+        concerned = zip(material.experiment.questions, places, strict=True)
+        first = next((question.id for question, where in concerned if check["where"] in where), None)
+        if first is not None:
+            found[first].append(check)
+    return found
+
+
+def _comment(entry: Mapping[str, Any]) -> Comment:
+    parts: dict[str, list[str]] = {"answer": [], "evidence": [], "limits": [], "next": []}
+    for sentence in entry["comment"]:
+        parts[sentence["part"]].append(sentence["text"])
+    return Comment(
+        tuple(parts["answer"]), " ".join(parts["evidence"]), " ".join(parts["limits"]), " ".join(parts["next"])
     )
 
 

@@ -12,7 +12,16 @@ from paribus.stats.by_seed import SeedComparison, paired_by_seed
 from paribus.stats.crossed import CrossedComparison, StandardError, crossed, equivalence
 from paribus.stats.intervals import LEVEL, Interval, t_interval, wilson
 from paribus.stats.multiple import holm
-from paribus.stats.needed import MOST_IMAGES, MOST_SEEDS, POWER, Needed, Variances, power_to_find, seeds_needed
+from paribus.stats.needed import (
+    MOST_IMAGES,
+    MOST_SEEDS,
+    POWER,
+    Needed,
+    Variances,
+    power_to_find,
+    seeds_needed,
+    smallest_difference,
+)
 
 __all__ = [
     "LEVEL",
@@ -31,6 +40,7 @@ __all__ = [
     "paired_by_seed",
     "power_to_find",
     "seeds_needed",
+    "smallest_difference",
     "t_interval",
     "wilson",
 ]

@@ -26,11 +26,18 @@ class Needed:
 
 @dataclass(frozen=True)
 class Variances:
-    """Variances of one difference D[s, i]: of a seed, of an example, of what is left."""
+    """Variances of one difference: of a seed and of an example (each over the other's mean), and of what is left."""
 
     seed: float
     example: float
     residual: float
+
+    @classmethod
+    def measured(cls, comparison: CrossedComparison) -> Variances | None:
+        """Return those of an analysis, None where it has one seed, of whose variance nothing is known."""
+        seed, example = comparison.seed_variance, comparison.example_variance
+        residual = comparison.residual_variance
+        return None if seed is None or example is None or residual is None else cls(seed, example, residual)
 
 
 def seeds_needed(comparison: CrossedComparison, margin: float, alpha: float = LEVEL) -> Needed:
@@ -44,11 +51,9 @@ def seeds_needed(comparison: CrossedComparison, margin: float, alpha: float = LE
         margin: The smallest difference worth knowing, above 0.
         alpha: Level of the test, already divided by the number of comparisons.
     """
-    if comparison.error is None or comparison.seed_variance is None:
+    variances = Variances.measured(comparison)
+    if comparison.error is None or variances is None:
         return Needed(None, None)
-    assert comparison.example_variance is not None
-    assert comparison.residual_variance is not None
-    variances = Variances(comparison.seed_variance, comparison.example_variance, comparison.residual_variance)
     n, m, size = comparison.seeds, comparison.examples, abs(comparison.difference)
 
     def decides(seeds: int, examples: int) -> bool:
@@ -70,10 +75,18 @@ def power_to_find(difference: float, variances: Variances, size: tuple[int, int]
         size: At least 2 seeds and 2 examples.
         alpha: Level of the two-sided test, already divided by the number of comparisons.
     """
-    se, df, quantile = _expected(variances, size, alpha / 2)
     from scipy import stats
 
+    se, df, quantile = _expected(variances, size, alpha / 2)
     return float(stats.t.cdf(difference / se - quantile, df))
+
+
+def smallest_difference(variances: Variances, size: tuple[int, int], alpha: float) -> float:
+    """Return the true difference that `power_to_find` gives 80 %, in the metric's unit; arguments as there."""
+    from scipy import stats
+
+    se, df, quantile = _expected(variances, size, alpha / 2)
+    return float(se * (quantile + stats.t.ppf(POWER, df)))
 
 
 def _power_of_equivalence(difference: float, margin: float, variances: Variances, size: tuple[int, int]) -> float:

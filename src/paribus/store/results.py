@@ -14,6 +14,7 @@ from typing import Any, Literal
 import filelock
 import numpy as np
 
+from paribus import notebook
 from paribus.errors import StoreError
 from paribus.experiment import Experiment, RunSpec
 from paribus.store import files
@@ -53,6 +54,29 @@ class Results:
                 "Give the folder that `paribus run` wrote, for example results/lenet-digits."
             )
         return cls(Path(folder), Experiment.load(path))
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the verdicts as one row per comparison, for a data frame or a loop.
+
+        Raises:
+            StoreError: If there are no verdicts yet.
+        """
+        return notebook.rows(self.read_json("verdicts.json"))
+
+    def __repr__(self) -> str:
+        if not (self.folder / "verdicts.json").exists():
+            return f"{self._title}: no verdicts yet"
+        return f"{self._title}\n{notebook.as_text(self.read_json('verdicts.json'))}"
+
+    def _repr_html_(self) -> str | None:
+        """Show a notebook the verdicts as a table; before there are any, it shows the text."""
+        if not (self.folder / "verdicts.json").exists():
+            return None
+        return notebook.as_html(self._title, self.read_json("verdicts.json"))
+
+    @property
+    def _title(self) -> str:
+        return f"Results of {self.experiment.name} in {self.folder}"
 
     @contextmanager
     def lock(self) -> Iterator[None]:

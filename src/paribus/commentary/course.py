@@ -1,0 +1,243 @@
+"""The course of training: the other metric, how soon a target is reached, where over-fitting starts, updates, cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paribus.commentary.material import Material, words
+from paribus.commentary.quotes import mean, mean_curve, quote, value
+from paribus.commentary.sentence import Evidence, Sentence, item
+from paribus.experiment import CONTROL, Metric
+from paribus.stats import Interval, t_interval
+from paribus.store import Run
+from paribus.wording import difference, duration, interval, level, listed, loss, noun, plain, unit
+
+_EPOCHS = {"train.epochs"}
+_CLASSES_NAMED = 3
+_MOST_TIMED = 5  # Arms in one sentence about speed.
+_STEP_BACK = 0.01  # The target is a point below where the control ends,
+_OF_THE_ERROR = 0.5  # or half of its error, where that is less.
+_RISE = 0.02  # Validation loss rises where it ends this much above its lowest, relatively.
+
+
+def other_metric(material: Material) -> list[Sentence]:
+    """Return how the lead does in the metric that the question is not about, without a verdict."""
+    lead = material.lead
+    if lead is None:
+        return []
+    metric: Metric = "test_loss" if material.question.metric == "test_accuracy" else "test_accuracy"
+    pair = material.pair(lead)
+    figures = [[value(run, metric) for run in runs] for runs in (pair.own, pair.against)]
+    if any(figure is None for each in figures for figure in each):
+        return []
+    first, second = (np.array(each, dtype=np.float64) for each in figures)
+    evidence = quote(pair.own, metric) + quote(pair.against, metric)
+    text = f"The {metric.replace('_', ' ')} of `{pair.name}` is {level(float(first.mean()), metric)} against "
+    text += level(float(second.mean()), metric)
+    ends = t_interval(first - second)
+    if ends is not None:
+        text += f", a difference of {_difference(pair.name, pair.baseline, metric, first - second, ends, evidence)}"
+    return [Sentence(f"{text}.", evidence)]
+
+
+def _difference(
+    name: str, baseline: str, metric: Metric, differences: np.ndarray, ends: Interval, evidence: list[Evidence]
+) -> str:
+    found, key = float(differences.mean()), f"minus.{baseline}.{metric}"
+    evidence.append(item(name, f"{key}.mean", found))
+    evidence += [item(name, f"{key}.ci95.{index}", end) for index, end in enumerate(ends)]
+    written = interval(ends, lambda end: difference(end, metric))
+    return f"{difference(found, metric)} {unit(metric)} (95 % interval over seeds {written})"
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """An arm on its way to a target: mean epochs, steps and seconds, or None where some run never reaches it."""
+
+    name: str
+    epochs: float | None
+    said: str
+
+
+def speed(material: Material) -> list[Sentence]:
+    """Return after how many epochs, steps and seconds each arm reaches the control's accuracy, less a little.
+
+    The target is a point of val accuracy below where the control ends, or half of its error where that is less, but
+    none that a run of the control never reaches. Silent on arms that only train longer.
+    """
+    compared = [each for each in material.measured if set(material.experiment.arms[each["arm"]].factors) != _EPOCHS]
+    others = [name for each in compared for name in (each["arm"], each["control"]) if name != CONTROL]
+    lead = material.lead
+    if lead is not None and len(set(others)) >= _MOST_TIMED:
+        others = [lead["arm"]]
+    names = list(dict.fromkeys([*others, CONTROL]))
+    seeds = set.intersection(*(set(material.arms[name].seeds) for name in names))
+    runs = {name: [run for run in material.arms[name].runs if run.result.seed in seeds] for name in names}
+    target = _target(runs[CONTROL])
+    if not others or target is None:
+        return []
+    evidence: list[Evidence] = []
+    timed = [_timed(name, runs[name], target, evidence) for name in names]
+    reached = sorted((each for each in timed if each.epochs is not None), key=lambda each: each.epochs or 0.0)
+    never = [words(each.name) for each in timed if each.epochs is None]
+    said = listed([each.said for each in reached])
+    text = f"A validation accuracy of {level(target, 'test_accuracy')} is reached by {said}"
+    if never:
+        text += f"; not by {'' if len(seeds) == 1 else 'every run of '}{listed(never)}"
+    return [Sentence(f"{text}.", evidence)]
+
+
+def _target(runs: Sequence[Run]) -> float | None:
+    """A val accuracy, cut to tenths of a percent, that every run of the control reaches; None where there is none."""
+    final = mean(runs, "epochs.val_accuracy.last")
+    if final is None:
+        return None
+    highest = [max(each.val_accuracy or 0.0 for each in run.epochs) for run in runs]
+    target = math.floor(1000 * min(final - min(_STEP_BACK, _OF_THE_ERROR * (1 - final)), *highest)) / 1000
+    return target if target > 0 else None
+
+
+def _timed(name: str, runs: Sequence[Run], target: float, evidence: list[Evidence]) -> _Timed:
+    keys = [f"epochs.val_accuracy.{what}_at>={target:g}" for what in ("first", "steps", "seconds")]
+    epochs, steps, seconds = (mean(runs, key) for key in keys)
+    for key in keys if epochs is not None else keys[:1]:
+        evidence += quote(runs, key)
+    if epochs is None or steps is None or seconds is None:
+        return _Timed(name, None, "")
+    after = f"{plain(epochs)} {noun(epochs, 'epoch')}"
+    work = f"{plain(steps)} {noun(steps, 'step')}, {duration(seconds)}"
+    return _Timed(name, epochs, f"{words(name)} after {after} ({work})")
+
+
+def over_fitting(material: Material) -> list[Sentence]:
+    """Return where validation loss and validation accuracy turn, each for itself, on the mean curve over seeds.
+
+    A loss has turned where it ends at least 2 % above its lowest, an accuracy where it ends more than the margin below
+    its highest; with several seeds the 95 % t interval of the turn must exclude none. Silent where a run diverged.
+    """
+    lead = material.lead
+    if lead is None:
+        return []
+    runs = material.pair(lead).own
+    losses, accuracies = mean_curve(runs, "val_loss"), mean_curve(runs, "val_accuracy")
+    training = mean(runs, "epochs.train_loss.last")
+    if any(run.result.status == "diverged" for run in runs) or not losses or not accuracies or training is None:
+        return []
+    name = lead["arm"]
+    return [_loss_turn(name, runs, losses, training), _accuracy_turn(material, name, runs, accuracies)]
+
+
+def turns_in_loss(runs: Sequence[Run]) -> bool:
+    """Whether the mean validation loss of some runs ends above its lowest by more than noise and 2 %."""
+    losses = mean_curve(runs, "val_loss")
+    if not losses:
+        return False
+    lowest = 1 + int(np.argmin(losses))
+    return losses[-1] > (1 + _RISE) * losses[lowest - 1] and _is_turn(runs, "val_loss", lowest, len(losses))
+
+
+def _loss_turn(name: str, runs: Sequence[Run], losses: Sequence[float], training: float) -> Sentence:
+    lowest, last = 1 + int(np.argmin(losses)), len(losses)
+    evidence = _at(name, runs, "val_loss", "lowest", lowest, last) + quote(runs, "epochs.train_loss.last")
+    with_training = f"a training loss of {loss(training)}"
+    if lowest == last:
+        text = f"The validation loss of `{name}` does not rise: it ends at its lowest, {loss(losses[-1])}, with "
+        return Sentence(f"{text}{with_training}.", evidence)
+    course = f"is lowest after epoch {lowest}, at {loss(losses[lowest - 1])}, and ends at {loss(losses[-1])}"
+    if losses[-1] <= (1 + _RISE) * losses[lowest - 1]:
+        text = f"The validation loss of `{name}` hardly rises: it {course} with {with_training}."
+    elif turns_in_loss(runs):
+        text = f"`{name}` over-fits in loss: validation loss {course} with {with_training}."
+    else:
+        text = f"`{name}` may over-fit in loss, but not beyond the noise of its seeds: validation loss {course} with "
+        text += f"{with_training}."
+    return Sentence(text, evidence)
+
+
+def _accuracy_turn(material: Material, name: str, runs: Sequence[Run], accuracies: Sequence[float]) -> Sentence:
+    highest, last = 1 + int(np.argmax(accuracies)), len(accuracies)
+    evidence = _at(name, runs, "val_accuracy", "highest", highest, last)
+    best, end = accuracies[highest - 1], accuracies[-1]
+    ends_at = level(end, "test_accuracy")
+    if highest == last:
+        return Sentence(f"Its validation accuracy does not fall: it ends at its highest, {ends_at}.", evidence)
+    if best - end <= material.experiment.margin:
+        verb = "does not fall by more than the margin"
+    else:
+        is_clear = _is_turn(runs, "val_accuracy", highest, last)
+        verb = "falls" if is_clear else "may fall, but not beyond the noise of its seeds"
+    course = f": it is highest after epoch {highest}, at {level(best, 'test_accuracy')}, and ends at {ends_at}"
+    return Sentence(f"Its validation accuracy {verb}{course}.", evidence)
+
+
+def _is_turn(runs: Sequence[Run], column: str, turn: int, last: int) -> bool:
+    """Whether the change from the turn to the end is beyond the noise of the seeds; one seed has no noise to tell."""
+    figures = [[value(run, f"epochs.{column}.at={epoch}") for run in runs] for epoch in (turn, last)]
+    first, second = (np.array(each, dtype=np.float64) for each in figures)
+    ends = t_interval(second - first)
+    return len(runs) == 1 or (ends is not None and ends[0] * ends[1] > 0)
+
+
+def _at(name: str, runs: Sequence[Run], column: str, what: str, turn: int, last: int) -> list[Evidence]:
+    """The epoch of a mean curve's turn, and the figures there and at the end."""
+    evidence = [item(name, f"mean.{column}.{what}_at", turn)]
+    for epoch in dict.fromkeys((turn, last)):
+        evidence += quote(runs, f"epochs.{column}.at={epoch}")
+    return evidence
+
+
+def updates(material: Material) -> list[Sentence]:
+    """Return how many updates each arm makes, where arms change the batch size or the epochs."""
+    compared = [each for each in material.measured if material.changes(each["arm"], "train.batch_size")]
+    if not compared:
+        return []
+    names = list(dict.fromkeys([each["control"] for each in compared] + [each["arm"] for each in compared]))
+    made = {name: mean(material.arms[name].runs, "steps") for name in names}
+    said = [f"{words(name)} {plain(steps)}" for name, steps in made.items() if steps is not None]
+    evidence = [each for name in names for each in quote(material.arms[name].runs, "steps")]
+    text = listed(said)
+    return [Sentence(f"Updates made in a run: {text}.", evidence)]
+
+
+def cost(material: Material) -> list[Sentence]:
+    """Return the training time of a run of the lead and of its baseline."""
+    lead = material.lead
+    if lead is None:
+        return []
+    pair = material.pair(lead)
+    first, second = mean(pair.own, "seconds"), mean(pair.against, "seconds")
+    assert first is not None
+    assert second is not None
+    evidence = quote(pair.own, "seconds") + quote(pair.against, "seconds")
+    text = f"A run of `{pair.name}` takes {duration(first)}, one of {pair.baseline_words} {duration(second)}."
+    return [Sentence(text, evidence)]
+
+
+def hardest_classes(material: Material) -> list[Sentence]:
+    """Return the classes that the lead gets wrong most often, where the question is about another network."""
+    lead = material.lead
+    if lead is None or not material.changes(lead["arm"], "model.name") or not material.class_names:
+        return []
+    arm = material.arms[lead["arm"]]
+    present = sorted(set(arm.labels.tolist()))
+    by_class = {label: arm.correct[:, arm.labels == label].mean(axis=1) for label in present}
+    worst = sorted(present, key=lambda label: (float(by_class[label].mean()), label))[:_CLASSES_NAMED]
+    worst = [label for label in worst if by_class[label].mean() < 1]
+    if not worst:
+        return []
+    evidence = [
+        item(f"{arm.name}/{seed}", f"class.{label}", float(by_class[label][index]))
+        for label in worst
+        for index, seed in enumerate(arm.seeds)
+    ]
+    said = [f"`{material.class_names[label]}` ({_share(by_class[label])})" for label in worst]
+    noun = "The hardest class" if len(worst) == 1 else "The hardest classes"
+    return [Sentence(f"{noun} for `{arm.name}`, with the share of images right: {listed(said)}.", evidence)]
+
+
+def _share(accuracies: np.ndarray) -> str:
+    return level(float(accuracies.mean()), "test_accuracy")
