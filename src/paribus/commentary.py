@@ -70,12 +70,17 @@ class _Material:
     findings: Sequence[Finding]
 
     def paired(self, name: str) -> tuple[list[Run], list[Run]]:
-        """Runs of an arm and of the control, of the seeds that both have."""
-        arm, control = self.arms[name], self.arms[CONTROL]
+        """Runs of an arm and of what it is compared with, of the seeds that both have."""
+        arm, control = self.arms[name], self.arms[self.experiment.baseline(name)]
         return (
             [run for run in arm.runs if run.result.seed in control.seeds],
             [run for run in control.runs if run.result.seed in arm.seeds],
         )
+
+    def opponent(self, name: str) -> str:
+        """What an arm is compared with, in words."""
+        baseline = self.experiment.baseline(name)
+        return "the control" if baseline == CONTROL else named([baseline])
 
     def fired(self, code: str, where: Sequence[str]) -> list[str]:
         """Those of some places where a check fired."""
@@ -134,17 +139,18 @@ def _answer(material: _Material, comparison: Mapping[str, Any]) -> Sentence:
     metric = comparison["metric"]
     evidence = _quotes(own, metric) + _quotes(control, metric)
     means = _means(material, comparison, own, control)
-    text = f"{_opening(material.question, comparison)}: {means}{_strength(comparison, evidence)}"
+    text = f"{_opening(material, comparison)}: {means}{_strength(comparison, evidence)}"
     return Sentence(f"{text}{_way_out(comparison, evidence)}.", evidence)
 
 
-def _opening(question: Question, comparison: Mapping[str, Any]) -> str:
+def _opening(material: _Material, comparison: Mapping[str, Any]) -> str:
     name, verdict = comparison["arm"], comparison["verdict"]
+    opponent = material.opponent(name)
     if verdict in ("better", "worse"):
-        return f"`{name}` is {verdict} than the control"
+        return f"`{name}` is {verdict} than {opponent}"
     if verdict == "equivalent":
-        return f"`{name}` and the control are equivalent"
-    return f"Whether `{name}` differs from the control is undecided"
+        return f"`{name}` and {opponent} are equivalent"
+    return f"Whether `{name}` differs from {opponent} is undecided"
 
 
 def _means(material: _Material, comparison: Mapping[str, Any], own: Sequence[Run], control: Sequence[Run]) -> str:
@@ -228,7 +234,7 @@ def _speed(material: _Material, name: str) -> Sentence | None:
     mean = "" if len(own) == 1 else " on average"
     noun = "epoch" if first == 1 else "epochs"
     text = f"`{name}` reaches {level(target, 'test_accuracy')} validation accuracy after {plain(first)} {noun}{mean}, "
-    return Sentence(f"{text}the control after {plain(second)}.", evidence)
+    return Sentence(f"{text}{material.opponent(name)} after {plain(second)}.", evidence)
 
 
 def _over_fitting(material: _Material, name: str) -> Sentence | None:
@@ -261,7 +267,8 @@ def _cost(material: _Material, name: str) -> Sentence | None:
     assert first is not None
     assert second is not None
     evidence = _quotes(own, "seconds") + _quotes(control, "seconds")
-    return Sentence(f"A run of `{name}` takes {duration(first)}, one of the control {duration(second)}.", evidence)
+    text = f"A run of `{name}` takes {duration(first)}, one of {material.opponent(name)} {duration(second)}."
+    return Sentence(text, evidence)
 
 
 def _limits(material: _Material) -> list[Sentence]:

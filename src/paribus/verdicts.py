@@ -18,6 +18,7 @@ from paribus import checks
 from paribus.arms import ArmRuns, load, summary, sweep
 from paribus.checks import Finding
 from paribus.commentary import comment
+from paribus.commentary_tuning import tuning_sentences
 from paribus.experiment import CONTROL, Experiment, Metric, Question
 from paribus.stats import (
     LEVEL,
@@ -95,6 +96,7 @@ def compute(results: Results) -> dict[str, Any]:
             "sweep": sweeps.get(question.id),
         }
         sentences = comment(question, entry, experiment, arms, findings)
+        sentences += tuning_sentences(question, entry, experiment, results.tunings)
         questions.append(entry | {"comment": [asdict(sentence) for sentence in sentences]})
     return {
         "format": FORMAT,

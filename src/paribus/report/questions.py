@@ -14,6 +14,7 @@ from paribus.report import figures
 from paribus.report.figures import Dots, Look, Series
 from paribus.report.material import Material, check_lines
 from paribus.report.page import Cell, Figure, Section, Table
+from paribus.report.tuning import tuning_tables
 from paribus.wording import (
     NOTHING,
     difference,
@@ -32,7 +33,8 @@ from paribus.wording import (
 def section(material: Material, question: Question) -> Section:
     """Return the section of one question."""
     entry = material.question(question.id)
-    arms = list(dict.fromkeys(([] if CONTROL in question.arms else [CONTROL]) + list(question.arms)))
+    baselines = [material.experiment.baseline(arm) for arm in question.arms]
+    arms = list(dict.fromkeys(([] if CONTROL in question.arms else [CONTROL, *baselines]) + list(question.arms)))
     comment = " ".join(sentence["text"] for sentence in entry["comment"])
     places = {of_question(question), *question.arms} - {CONTROL}
     return Section(
@@ -41,7 +43,7 @@ def section(material: Material, question: Question) -> Section:
         title=question.asks,
         paragraphs=(comment,) if comment else (),
         notices=tuple(check_lines([check for check in material.checks() if check["where"] in places])),
-        tables=(_table(material, question, entry, arms),),
+        tables=(_table(material, question, entry, arms), *tuning_tables(material, question)),
         figures=tuple(_figures(material, question, entry, arms)),
     )
 
@@ -115,14 +117,24 @@ def _arm_cells(material: Material, question: Question, arm: str) -> tuple[Cell, 
         val = Cell(percent(material.val_accuracy(arm)))
         return Cell(arm), Cell(value), _runs_cell(material, arm), val, *measured
     changed = "nothing" if arm == CONTROL else _changes(design, material.experiment)
-    return Cell(arm), Cell(changed), _runs_cell(material, arm), *measured
+    against = material.experiment.baseline(arm)
+    return (
+        Cell(arm, "" if against == CONTROL else f"against {against}"),
+        Cell(changed),
+        _runs_cell(material, arm),
+        *measured,
+    )
 
 
 def _changes(arm: Arm, experiment: Experiment) -> str:
     """What an arm changes: `model.activation: tanh → relu`, and nothing else."""
-    return "; ".join(
-        f"{factor}: {_before(experiment, factor)} → {setting(value)}" for factor, value in arm.factors.items()
-    )
+    return "; ".join(f"{factor}: {_before(experiment, factor)} → {_after(arm, factor)}" for factor in arm.factors)
+
+
+def _after(arm: Arm, factor: str) -> str:
+    """The arm's value, with the word that asked for it where it was found."""
+    word = setting(arm.factors[factor])
+    return f"{setting(arm.found[factor].value)} ({word})" if factor in arm.found else word
 
 
 def _before(experiment: Experiment, factor: str) -> str:
