@@ -45,8 +45,8 @@ def _chosen(rates: Mapping[str, RateChoice]) -> Sentence:
         evidence += [_item(name, f"tuning.rate.seeds.{i}", seed) for i, seed in enumerate(rate.seeds)]
         whose = "the control" if name == CONTROL_RETUNED else f"`{name}`"
         tried = f"{count(len(rate.tried), 'rate')} between {setting(rate.tried[0].lr)} and {setting(rate.tried[-1].lr)}"
-        edge = ", at the edge of what was tried" if rate.at_edge else ""
-        parts.append(f"{setting(rate.lr)} for {whose} out of {tried}{edge}")
+        edge = " (the edge of what was tried)" if rate.at_edge else ""
+        parts.append(f"{setting(rate.lr)}{edge} for {whose} out of {tried}")
     seeds = max(len(rate.seeds) for rate in rates.values())
     by = f"Validation chose the learning rates with {count(seeds, 'seed')} that nothing else uses"
     return Sentence(f"{by}: {listed(parts)}.", evidence)
