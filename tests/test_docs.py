@@ -15,7 +15,7 @@ import pytest
 
 from paribus import experiments
 from paribus.cli.tables import show_verdicts, verdict_text
-from paribus.experiment import Experiment
+from paribus.experiment import CONTROL, Experiment
 from paribus.wording import difference, interval, percent, unit
 
 ROOT = Path(__file__).parent.parent
@@ -126,11 +126,14 @@ def entries() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", list(entries()))
 def test_a_gallery_entry_is_of_the_shipped_experiment(name: str) -> None:
-    """Its arms and questions are today's; it may have fewer seeds and questions, which its page says."""
+    """Its arms and questions are today's; it may have fewer seeds and questions, and former arms: its page says so."""
     kept, shipped = Experiment.load(GALLERY / name / "experiment.toml"), Experiment.load(experiments.find(name))
     assert kept.questions
-    assert kept.arms.items() <= shipped.arms.items()
-    assert all(question in shipped.questions for question in kept.questions)
+    former = {arm for arm in kept.arms if kept.arms[arm] != shipped.arms.get(arm)}
+    prose = BLOCK.sub("", (ROOT / "docs" / "experiments" / f"{name}.md").read_text(encoding="utf-8"))
+    assert CONTROL not in former
+    assert [arm for arm in former if f"`{arm}`" not in prose] == []
+    assert all(question in shipped.questions for question in kept.questions if not former & set(question.arms))
 
 
 if __name__ == "__main__":

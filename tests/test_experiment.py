@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paribus import experiments
 from paribus.errors import ConfigError
-from paribus.experiment import CONTROL, Experiment, RunSpec
+from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, RunSpec
 
 HEAD = '[experiment]\nname = "small"\nseeds = 3\nmargin = 0.01\n'
 CONTROL_TABLE = """
@@ -134,7 +134,7 @@ REFUSED_QUESTIONS = {
     ),
     "arm called control": (
         'arms.control = { "optim.lr" = 1 }',
-        r"name of an arm must be .* not `control`, but `question.q.arms.control` names `con",
+        r"name of an arm must be .* not `control` or `control-retuned`, but `question.q.arms.control` na",
     ),
     "arm with a slash": ('arms."a/b" = { "optim.lr" = 1 }', r"The name of an arm must be letters, .* names `a/b`"),
     "arm that climbs": ('arms.".." = { "optim.lr" = 1 }', r"The name of an arm must be letters, .* names `..`"),
@@ -377,7 +377,7 @@ def test_shipped_experiments_ask_everything(name: str) -> None:
     rates = [experiment.arms[arm].recipe.optim.lr for arm in asked["learning-rate"].arms]
     assert len(rates) >= 5
     assert max(rates) >= 1000 * min(rates)
-    assert {"momentum", "adam"} <= set(asked["optimiser"].arms)
+    assert {"momentum", "momentum-retuned", "adam-retuned"} <= set(asked["optimiser"].arms)
     assert {arm.recipe.train.batch_size for arm in experiment.arms.values()} >= {128, 512}
     assert experiment.arms["epochs-100"].recipe.train.epochs == 100
     assert experiment.control.data.val != "test"
@@ -388,8 +388,9 @@ def test_same_steps_means_the_same_number_of_updates() -> None:
         experiment = Experiment.load(experiments.find(name))
         control, same = experiment.control.train, experiment.arms[f"{arm}-same-steps"].recipe.train
         assert same.epochs / same.batch_size == control.epochs / control.batch_size
-        assert experiment.arms[f"{arm}-lr4"].recipe.optim.lr == pytest.approx(4 * experiment.control.optim.lr)
-        assert experiment.arms[f"{arm}-lr4"].recipe.train.batch_size == 4 * control.batch_size
+        retuned = experiment.arms[f"{arm}-retuned"]
+        assert retuned.is_retuned and experiment.baseline(retuned.name) == CONTROL_RETUNED
+        assert retuned.recipe.train.batch_size == same.batch_size == 4 * control.batch_size
 
 
 def test_experiments_are_found_by_name_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

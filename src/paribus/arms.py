@@ -14,7 +14,7 @@ from paribus.errors import StoreError
 from paribus.experiment import CONTROL, Experiment, Metric, Question
 from paribus.metrics import cross_entropy
 from paribus.stats import Interval, t_interval, wilson
-from paribus.store import EpochRecord, Results, Run
+from paribus.store import EpochRecord, Results, Run, TuningRun
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,19 +112,22 @@ def _over_examples(arm: ArmRuns, metric: Metric) -> tuple[Interval | None, str]:
     return t_interval(arm.loss.mean(axis=0)), "t over examples"
 
 
-def kept_epoch(run: Run) -> EpochRecord | None:
+def kept_epoch(run: Run | TuningRun) -> EpochRecord | None:
     """Return the record of the epoch whose weights were tested, None where a run ended before its first epoch did."""
     return next((record for record in run.epochs if record.epoch == run.result.epoch_kept), None)
 
 
 def val_accuracy(runs: Sequence[Run]) -> float | None:
-    """Return the mean val accuracy of an arm's runs at their kept epochs, None without any; see `_val_figures`."""
-    figures = _val_figures(runs)
+    """Return the mean val accuracy of an arm's runs at their kept epochs, None without any; see `val_figures`."""
+    figures = val_figures(runs)
     return float(np.mean([accuracy for accuracy, _ in figures])) if figures else None
 
 
-def _val_figures(runs: Sequence[Run]) -> list[tuple[float, float]]:
-    """Val accuracy and loss of each run; a diverged run without them counts as 0 and infinite, never as absent."""
+def val_figures(runs: Sequence[Run | TuningRun]) -> list[tuple[float, float]]:
+    """Return val accuracy and loss of each run at its kept epoch, nothing where a run has no val.
+
+    A diverged run counts with accuracy 0 and an infinite loss where it ended without them, never as absent.
+    """
     figures = []
     for run in runs:
         record = kept_epoch(run)
@@ -144,7 +147,7 @@ def best_on_val(question: Question, arms: Mapping[str, ArmRuns]) -> str | None:
     """
     ranked = []
     for place, name in enumerate(question.arms):
-        figures = _val_figures(arms[name].runs)
+        figures = val_figures(arms[name].runs)
         if figures:
             accuracy, loss = (float(mean) for mean in np.mean(figures, axis=0))
             keys = (-accuracy, loss) if question.metric == "test_accuracy" else (loss, -accuracy)

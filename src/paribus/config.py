@@ -1,7 +1,8 @@
 """Recipes: everything that decides how one network is trained, frozen and validated.
 
 A recipe is six tables (`data`, `model`, `optim`, `schedule`, `augment`, `train`). A factor is one key of one table,
-written `table.key`. Optional keys default to None, which means off; a TOML file writes ``"off"``.
+written `table.key`. Optional keys default to None, which means off; a TOML file writes ``"off"``. An arm may leave the
+value of a factor of `FINDABLE` to be found before its runs.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from paribus.errors import ConfigError, nearest
 
 T = TypeVar("T", bound=BaseModel)
 Value = str | int | float | bool | list[Any] | None
 """What a factor can be set to."""
+RATE, EPOCHS = "optim.lr", "train.epochs"
 
 
 def _off(value: object) -> object:
@@ -221,6 +223,15 @@ class Recipe(Table):
     schedule: ScheduleConfig = ScheduleConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig
+    _unfound: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def unfound(self) -> tuple[str, ...]:
+        """The factors whose values are still to be found; until then they stand at the control's.
+
+        Such a recipe may be looked at, but `RunSpec` refuses it, so that it is never trained.
+        """
+        return self._unfound
 
     @model_validator(mode="after")
     def _test_never_chooses(self) -> Self:
@@ -271,8 +282,16 @@ class Recipe(Table):
     def with_factors(self, factors: Mapping[str, Value], where: str = "arm") -> Recipe:
         """Return the recipe with some factors changed, validated anew.
 
-        Another `model.name` starts from that model's defaults, keeping the options that both models have.
+        Another `model.name` starts from that model's defaults, keeping the options that both models have. A factor
+        set to its word of `FINDABLE` keeps its value and is `unfound` until it is set to a number.
         """
+        open_ = tuple(name for name, value in factors.items() if name in FINDABLE and value == FINDABLE[name])
+        fixed = {name: value for name, value in factors.items() if name not in open_}
+        recipe = self._with_values(fixed, where)
+        recipe._unfound = (*(name for name in self._unfound if name not in factors), *open_)
+        return recipe
+
+    def _with_values(self, factors: Mapping[str, Value], where: str) -> Recipe:
         tables = self.model_dump()
         if "model.name" in factors and factors["model.name"] != self.model.name:
             tables["model"] = self._options_of_other(str(factors["model.name"]))
@@ -343,4 +362,6 @@ def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
     return list(here.model_fields)
 
 
+FINDABLE: dict[str, str] = {RATE: "retune", EPOCHS: "equal-seconds"}
+"""Factors whose values an arm may leave to be found, and the word that says so."""
 _VAL_FORMS = 'a number of images of at least 1, a fraction between 0 and 1, "test" or "off"'

@@ -1,8 +1,9 @@
 """From stored runs to `verdicts.json`: arms, comparisons with their verdicts, comments, checks.
 
 The analysis on new data (`stats.crossed`) decides; the one on this test set (`stats.paired_by_seed`) is printed beside
-it. Every comparison of the experiment is one of a family that Holm corrects for; the same arm in two questions is one
-comparison, and a sweep is one: its best value on val against the control.
+it. A retuned arm is compared with the control at its own best rate. Every comparison of the experiment is one of a
+family that Holm corrects for; the same arm in two questions is one comparison, and a sweep is one: its best value on
+val against the control.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ _NOTHING = Needed(None, None)
 
 @dataclass(frozen=True)
 class _Analysis:
-    """One arm against the control on one metric; without analyses, `reason` says why there are none."""
+    """One arm against its control on one metric; without analyses, `reason` says why there are none."""
 
     arm: str
+    control: str
     metric: Metric
     seeds: int
     new_data: CrossedComparison | None = None
@@ -93,7 +95,7 @@ def compute(results: Results) -> dict[str, Any]:
             "comparisons": entries,
             "sweep": sweeps.get(question.id),
         }
-        sentences = comment(Material(question, entry, experiment, arms, findings, class_names))
+        sentences = comment(Material(question, entry, experiment, arms, findings, class_names, results.tunings))
         questions.append(entry | {"comment": [asdict(sentence) for sentence in sentences]})
     return {
         "format": FORMAT,
@@ -126,7 +128,7 @@ def _family(
     experiment: Experiment, arms: Mapping[str, ArmRuns], sweeps: Mapping[str, Mapping[str, Any]]
 ) -> dict[_Key, _Analysis]:
     keys = {(arm, question.metric): None for question in experiment.questions for arm in _compared(question, sweeps)}
-    return {(arm, metric): _analyse(arms[arm], arms[CONTROL], metric) for arm, metric in keys}
+    return {(arm, metric): _analyse(arms[arm], arms[experiment.baseline(arm)], metric) for arm, metric in keys}
 
 
 def _analyse(arm: ArmRuns, control: ArmRuns, metric: Metric) -> _Analysis:
@@ -134,14 +136,16 @@ def _analyse(arm: ArmRuns, control: ArmRuns, metric: Metric) -> _Analysis:
     if not seeds:
         missing = [each.name for each in (arm, control) if not each.runs]
         what = f"{named(missing)} never ran" if missing else "no seed has a run of both arms"
-        return _Analysis(arm.name, metric, 0, reason=f"There is nothing to compare: {what}.")
+        return _Analysis(arm.name, control.name, metric, 0, reason=f"There is nothing to compare: {what}.")
     if not np.array_equal(arm.labels, control.labels):
-        return _Analysis(arm.name, metric, len(seeds), reason="The arms were tested on different images.")
+        reason = "The arms were tested on different images."
+        return _Analysis(arm.name, control.name, metric, len(seeds), reason=reason)
     first, second = arm.scores(metric, seeds), control.scores(metric, seeds)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return _Analysis(arm.name, metric, len(seeds), reason="Diverged runs have an infinite loss, which has no mean.")
+        reason = "Diverged runs have an infinite loss, which has no mean."
+        return _Analysis(arm.name, control.name, metric, len(seeds), reason=reason)
     seed_level = paired_by_seed(first.mean(axis=1), second.mean(axis=1))
-    return _Analysis(arm.name, metric, len(seeds), crossed(first, second), seed_level)
+    return _Analysis(arm.name, control.name, metric, len(seeds), crossed(first, second), seed_level)
 
 
 def _adjusted(family: Mapping[_Key, _Analysis]) -> dict[_Key, float]:
@@ -153,7 +157,8 @@ def _adjusted(family: Mapping[_Key, _Analysis]) -> dict[_Key, float]:
 def _decide(
     analysis: _Analysis, p_holm: float | None, question: Question, findings: Sequence[Finding], comparisons: int
 ) -> _Decision:
-    forbidding = [finding for finding in findings if checks.forbids(finding, question, analysis.arm)]
+    sides = (analysis.arm, analysis.control)
+    forbidding = [each for each in findings if any(checks.forbids(each, question, side) for side in sides)]
     if forbidding:
         return _Decision("invalid", f"{forbidding[0].code}: {forbidding[0].message}")
     new_data = analysis.new_data
@@ -183,7 +188,7 @@ def _entry(analysis: _Analysis, p_holm: float | None, question: Question, decisi
     new_data, seed_level = analysis.new_data, analysis.this_test_set
     return {
         "arm": analysis.arm,
-        "control": CONTROL,
+        "control": analysis.control,
         "metric": analysis.metric,
         "margin": question.margin,
         "runs": analysis.seeds,

@@ -9,6 +9,7 @@ import numpy as np
 
 from paribus.arms import ArmRuns, best_on_val
 from paribus.checks.places import Places, of_question
+from paribus.config import RATE
 from paribus.experiment import CONTROL, Experiment
 from paribus.stats import wilson
 from paribus.wording import count, interval, named, percent, setting
@@ -28,7 +29,7 @@ def never_ran(experiment: Experiment, arms: Arms) -> Places:
 
 def best_at_edge(experiment: Experiment, arms: Arms) -> Places:
     """P008: the value that is best on val is the smallest or the largest tried."""
-    places, applies = [], False
+    places, applies = _retuned_to_edge(experiment)
     for question in experiment.questions:
         best = best_on_val(question, arms) if question.kind == "sweep" else None
         values = (
@@ -48,6 +49,21 @@ def best_at_edge(experiment: Experiment, arms: Arms) -> Places:
                 )
             )
     return places if applies else None
+
+
+def _retuned_to_edge(experiment: Experiment) -> tuple[list[tuple[str, str]], bool]:
+    """The retuned arms whose rate was still at an edge when the search met its limit, and whether there are any."""
+    chosen = {name: arm.found[RATE] for name, arm in experiment.arms.items() if RATE in arm.found}
+    places = [
+        (
+            name,
+            f"The best learning rate on val, {setting(found.value)}, is at the edge of what was tried even after the "
+            "last extension of its grid; a better one may lie beyond.",
+        )
+        for name, found in chosen.items()
+        if found.at_edge
+    ]
+    return places, bool(chosen)
 
 
 def diverged(_: Experiment, arms: Arms) -> Places:

@@ -15,7 +15,7 @@ from paribus.wording import NOTHING, count, difference, duration, interval, perc
 
 if TYPE_CHECKING:
     from paribus.checks import Finding
-    from paribus.launch.conduct import Plan
+    from paribus.launch.conduct import Plan, PlannedArm
 
 WIDTH = 100
 
@@ -58,12 +58,12 @@ def verdict_text(comparison: Mapping[str, Any]) -> str:
 def show_plan(plan: Plan) -> None:
     """Print the runs of each arm, the time, the smallest difference that can be shown, the checks that fire already."""
     console = _console()
-    rows = [
-        (arm.name, arm.engine, f"{arm.missing} of {arm.runs}", str(arm.epochs), duration(arm.seconds_per_run))
-        for arm in plan.arms
-    ]
-    console.print(_table(("arm", "engine", "runs to do", "epochs", "time per run"), rows, right=(2, 3, 4)))
-    missing = sum(arm.missing for arm in plan.arms)
+    if plan.tuning:
+        console.print(_planned("to tune", plan.tuning))
+        console.print("One more rate follows, and another, as long as the best is at an edge of its grid.")
+        console.print()
+    console.print(_planned("arm", plan.arms))
+    missing = sum(arm.missing for arm in (*plan.tuning, *plan.arms))
     ahead = f"{count(missing, 'run')} to do on {count(plan.workers, 'worker')}, in about {duration(plan.seconds)}."
     done = ahead if missing else "Every run is done."
     console.print()
@@ -72,6 +72,20 @@ def show_plan(plan: Plan) -> None:
     console.print(plan.detectable.text)
     console.print()
     show_findings(plan.findings)
+
+
+def _planned(heading: str, arms: Sequence[PlannedArm]) -> Table:
+    rows = [
+        (
+            arm.name,
+            arm.engine,
+            f"{arm.missing} of {arm.runs}",
+            "to be found" if arm.epochs is None else str(arm.epochs),
+            duration(arm.seconds_per_run),
+        )
+        for arm in arms
+    ]
+    return _table((heading, "engine", "runs to do", "epochs", "time per run"), rows, right=(2, 3, 4))
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

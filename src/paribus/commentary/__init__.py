@@ -1,6 +1,6 @@
 """Plain sentences that answer each question, from templates; every number in them is quoted from the store.
 
-A paragraph goes through four parts: the answer (`answers`, `sweep`), the evidence (`course`, `additivity`,
+A paragraph goes through four parts: the answer (`answers`, `sweep`), the evidence (`tuning`, `course`, `additivity`,
 `mechanism`), the limits (`limits`), and the one next experiment worth running (`next_experiment`). A `sentence`
 carries the values that it quotes; `quotes` reads them, and docs/results-format.md lists their keys.
 """
@@ -18,6 +18,7 @@ from paribus.commentary.mechanism import mechanism
 from paribus.commentary.next_experiment import next_experiment
 from paribus.commentary.sentence import Evidence, Part, Sentence
 from paribus.commentary.sweep import at_the_edge, best_value, good_range
+from paribus.commentary.tuning import contrasts, found_values
 
 __all__ = ["Evidence", "Material", "Part", "Sentence", "comment"]
 
@@ -32,10 +33,10 @@ def comment(material: Material) -> list[Sentence]:
     Every part but the evidence is always whole; where eight sentences are not enough, evidence of the least weight for
     this kind of question is left out.
     """
-    answer = [*best_value(material), *answers(material)]
+    answer = [*best_value(material), *answers(material), *contrasts(material)]
     bounds = [*at_the_edge(material), *limits(material)]
-    # Which rate was found for a retuned arm (`commentary_tuning`) belongs here, before the rest of the evidence.
-    evidence = _without_repetition([sentence for make in _evidence_for(material) for sentence in make(material)])
+    makers = (found_values, *_evidence_for(material))
+    evidence = _without_repetition([sentence for make in makers for sentence in make(material)])
     room = max(_LEAST_EVIDENCE, _LONGEST - len(answer) - len(bounds) - 1)
     return _without_repetition([*answer, *evidence[:room], *bounds, next_experiment(material)])
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from paribus.arms import ArmRuns
 from paribus.checks import Finding
-from paribus.experiment import CONTROL, Experiment, Question
-from paribus.store import Run
+from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, Question
+from paribus.store import Run, Tuning
 
 Comparison = Mapping[str, Any]
 
@@ -33,7 +33,8 @@ class Pair:
 class Material:
     """A question, its entry of `verdicts.json` without the comment, the design, the stored runs, the findings.
 
-    `class_names` are those of the control's test set, empty where nobody knows them.
+    `class_names` are those of the control's test set, empty where nobody knows them, `tunings` what was
+    found before the runs, by arm.
     """
 
     question: Question
@@ -42,6 +43,7 @@ class Material:
     arms: Mapping[str, ArmRuns]
     findings: Sequence[Finding]
     class_names: tuple[str, ...] = ()
+    tunings: Mapping[str, Tuning] = field(default_factory=dict)
 
     @property
     def comparisons(self) -> Sequence[Comparison]:
@@ -81,4 +83,4 @@ class Material:
 
 def words(arm: str) -> str:
     """Return how a sentence names an arm: the control as what it is, others by their names."""
-    return "the control" if arm == CONTROL else f"`{arm}`"
+    return {CONTROL: "the control", CONTROL_RETUNED: "the retuned control"}.get(arm, f"`{arm}`")

@@ -5,7 +5,7 @@
 3. Undecided, and more seeds would decide: the least number that decides a comparison, but five at least.
 4. Undecided with fewer than five seeds, from which nothing can be foretold: five.
 5. The best value of a sweep at its edge: one more value beyond it.
-6. A learning rate shared between optimisers or batch sizes (P004): an arm with a rate of its own.
+6. A learning rate shared between optimisers or batch sizes (P004): an arm that retunes it.
 7. Epochs held equal, updates not (P005): an arm with equal updates.
 8. The lead only trains longer and over-fits in loss: weights of the epoch with the lowest validation loss.
 9. The control is still improving at its end: twice to four times the epochs.
@@ -28,7 +28,7 @@ from paribus.commentary.course import turns_in_loss
 from paribus.commentary.material import Material
 from paribus.commentary.quotes import mean_curve, value
 from paribus.commentary.sentence import Sentence
-from paribus.config import Value
+from paribus.config import FINDABLE, RATE, Value
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL, Experiment
 from paribus.stats import t_interval
@@ -36,7 +36,6 @@ from paribus.wording import named
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # Keys that TOML takes without quotes.
 _FEW_SEEDS = 5
-_ADAPTIVE_RATE = 0.001  # torch's default for Adam, AdamW.
 _MOST_FACTORS = 3  # An arm of more is no answer to what one of them does.
 _LATE = 0.2  # The share of a course that counts as its end.
 
@@ -150,23 +149,10 @@ def _beyond(ordered: Sequence[float], best: float) -> float | None:
 def _own_rate(material: Material) -> str | None:
     for name in material.fired("P004", [each["arm"] for each in material.measured]):
         factors = dict(material.experiment.arms[name].factors)
-        rate = _rate_for(material.experiment, name)
-        arm = _new_arm(material, f"{name}-own-rate", {**factors, "optim.lr": rate})
+        arm = _new_arm(material, f"{name}-retuned", {**factors, RATE: FINDABLE[RATE]})
         if arm is not None:
-            return f"Next: give `{name}` a learning rate of its own, with {arm}."
+            return f"Next: find a learning rate of its own for `{name}`, with {arm}."
     return None
-
-
-def _rate_for(experiment: Experiment, name: str) -> float:
-    """A first guess: Adam's default; else the control's rate, scaled with the batch and with 1 - momentum.
-
-    Goyal et al. 2017 (arXiv 1706.02677) scale with the batch; lr / (1 - momentum) is the step that momentum adds up to.
-    """
-    own, control = experiment.arms[name].recipe, experiment.control
-    if own.optim.name not in ("sgd", control.optim.name):
-        return _ADAPTIVE_RATE
-    scale = own.train.batch_size / control.train.batch_size * (1 - own.optim.momentum) / (1 - control.optim.momentum)
-    return float(f"{control.optim.lr * scale:.2g}")
 
 
 def _equal_updates(material: Material) -> str | None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from paribus.config import Recipe
-from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
+from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd, TuningEnd
 from paribus.errors import ConfigError, nearest
 
-__all__ = ["ENGINES", "Engine", "EngineEntry", "EpochEnd", "Event", "RunEnd", "choose", "load"]
+__all__ = ["ENGINES", "Engine", "EngineEntry", "EpochEnd", "Event", "RunEnd", "TuningEnd", "choose", "load"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from paribus.data.dataset import Dataset
 from paribus.experiment import RunSpec
-from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult
+from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,15 @@ class RunEnd:
     probes: Probes | None = None
 
 
-Event = EpochEnd | RunEnd
+@dataclass(frozen=True)
+class TuningEnd:
+    """A tuning run is done. There is nothing to tell of the test set, which it must not see."""
+
+    spec: RunSpec
+    result: TuningResult
+
+
+Event = EpochEnd | RunEnd | TuningEnd
 
 
 class Engine(ABC):
@@ -44,11 +52,11 @@ class Engine(ABC):
 
         Args:
             pack: The runs; all of them use `dataset`.
-            dataset: The prepared images.
+            dataset: The prepared images; for tuning runs one `without_test`, which raises if its test is looked at.
             checkpoints: By the spec's digest, where to go on; runs without one begin.
 
         Yields:
-            One `EpochEnd` after each epoch of each run and one `RunEnd` per run.
+            One `EpochEnd` after each epoch of each run and one `RunEnd` per run, or `TuningEnd` where it `is_tuning`.
 
         Raises:
             ModelError: If the model cannot be built or does not fit the images.

@@ -14,7 +14,7 @@ from torch.nn import functional
 from paribus.augment import Augmenter
 from paribus.batches import Batches, Normalisation
 from paribus.data import Dataset, draw
-from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
+from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd, TuningEnd
 from paribus.engines.run_state import RunState
 from paribus.evaluate import logits_of, loss_and_accuracy
 from paribus.experiment import RunSpec
@@ -22,7 +22,7 @@ from paribus.models import build_model
 from paribus.optim import build_optimizer, learning_rate, update
 from paribus.probes import layer_gradient_norms, probe
 from paribus.seeding import derive, torch_generator
-from paribus.store import Checkpoint, EpochRecord, Predictions, Probes, RunResult
+from paribus.store import Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult
 
 FINITE_CHECK_STEPS = 50
 
@@ -70,7 +70,7 @@ class _Run:
             seconds = time.perf_counter() - start
             self.state.add(record, seconds)
             yield EpochEnd(self.spec, record, seconds, self.state.arrays())
-        yield self.end()
+        yield self.end_of_tuning() if self.spec.is_tuning else self.end()
 
     def epoch(self, epoch: int) -> EpochRecord:
         """Train for one epoch, then look at the validation images."""
@@ -141,6 +141,23 @@ class _Run:
     def rate(self, step: int) -> float:
         recipe = self.recipe
         return learning_rate(recipe.optim, recipe.schedule, step, self.steps_per_epoch, recipe.train.epochs)
+
+    def end_of_tuning(self) -> TuningEnd:
+        """End without a look at the test images: the epochs say all that a choice on val needs."""
+        spec, state = self.spec, self.state
+        result = TuningResult(
+            arm=spec.arm,
+            lr=spec.recipe.optim.lr,
+            seed=spec.seed,
+            digest=spec.digest,
+            status="diverged" if state.diverged else "finished",
+            engine=spec.engine,
+            epochs=state.epoch,
+            epoch_kept=state.epoch_kept,
+            steps=state.steps,
+            seconds=round(state.seconds, 3),
+        )
+        return TuningEnd(spec, result)
 
     def end(self) -> RunEnd:
         """Evaluate the kept weights on the test images: the only time that they are looked at; then probe on val."""

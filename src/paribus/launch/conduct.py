@@ -6,17 +6,17 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from paribus import arms as stored_arms
-from paribus import checks, data, engines, power, verdicts
-from paribus.config import DataConfig
+from paribus import checks, data, engines, power, tuning, verdicts
+from paribus.config import EPOCHS
 from paribus.errors import RunError
-from paribus.experiment import Arm, Experiment, RunSpec
-from paribus.launch import environment
-from paribus.launch.launcher import Pack, RunFailed
+from paribus.experiment import CONTROL, Arm, Experiment
+from paribus.launch import environment, tune
+from paribus.launch.launcher import Pack
 from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
-from paribus.launch.progress import display
+from paribus.launch.packs import Supplies, Trainer, missing
 from paribus.store import Results, TestSet
 
 
@@ -36,13 +36,13 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """What is ahead for one arm."""
+    """What is ahead for one arm; `epochs` is None where they are still to be found."""
 
     name: str
     engine: str
     runs: int
     missing: int
-    epochs: int
+    epochs: int | None
     seconds_per_run: float
 
 
@@ -50,7 +50,8 @@ class PlannedArm:
 class Plan:
     """What `run` would do; `seconds` is the expected wall time of the missing runs.
 
-    `detectable` is the smallest difference that the design can show.
+    `tuning` holds the arms whose rate is still to be found, with the runs that their searches begin with; `detectable`
+    is the smallest difference that the design can show.
     """
 
     arms: list[PlannedArm]
@@ -58,6 +59,7 @@ class Plan:
     seconds: float
     findings: list[checks.Finding]
     detectable: power.Detectable
+    tuning: Sequence[PlannedArm] = ()
 
 
 def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
@@ -81,25 +83,19 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
     names = sorted({engines.choose(arm.recipe, options.engine).identity for arm in experiment.arms.values()})
     results = Results(options.folder(experiment), experiment)
     with results.lock(), contextlib.closing(launcher):
-        launcher.start(results.count_unfinished())
-        prepared = _prepare(experiment, options.data_dir)
-        _require_splits(experiment, prepared)
+        if not any(EPOCHS in arm.recipe.unfound for arm in results.experiment.arms.values()):
+            launcher.start(results.count_unfinished())  # Else epochs are timed first, beside nothing else.
+        supplies = Supplies.gather(experiment, options.data_dir, options.engine)
+        _require_splits(experiment, supplies)
         about = environment.describe(", ".join(names), launcher.workers, THREADS_PER_RUN)
         results = Results.create(results.folder, experiment, about)
-        _keep_test_sets(results, prepared)
-        packs = _missing(results, _packs(experiment, prepared, options.engine))
-        for spec in (spec for pack in packs for spec in pack.specs):
-            results.set_aside(spec)  # All at once, so that a report never mixes old runs of an arm with new ones.
-        failed = _train(launcher, packs, results)
+        _keep_test_sets(results, supplies)
+        trainer = Trainer(launcher, results)
+        tune.find(supplies, trainer)
+        trainer.train(_packs(results.experiment, supplies))
         rebuild(results)
-    if failed:
-        first = failed[0]
-        raise RunError(
-            f"Every run must end, but {len(failed)} of {len(packs)} failed. The first is {first.spec.arm}, seed "
-            f"{first.spec.seed}: {first.message.strip()}\nThe other runs are kept and reported in `{results.folder}`, "
-            f"`runs/{first.spec.arm}/{first.spec.seed}/failure.txt` there says all. Mend the cause and run the same "
-            "command again."
-        )
+    if trainer.failed:
+        _raise_failed(trainer)
     return results
 
 
@@ -109,31 +105,60 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
     The time comes from finished runs of the same result folder where there are any, else from a short trial of each
     kind of run on this machine.
     """
+    launcher = LocalLauncher(options.workers)
+    supplies = Supplies.gather(experiment, options.data_dir, options.engine)
+    results = Results(options.folder(experiment), experiment)
+    experiment = results.experiment
+    lacking = {(spec.arm, spec.seed) for pack in missing(results, _packs(experiment, supplies)) for spec in pack.specs}
+    per_run = _seconds_per_run(results, supplies)
+    tuned = [_planned_tuning(arm, results, supplies, per_run[arm.name]) for arm in experiment.arms.values()]
+    arms = []
+    for arm in experiment.arms.values():
+        known = not arm.recipe.unfound
+        count = sum(not known or (arm.name, seed) in lacking for seed in experiment.seeds)
+        engine = engines.choose(arm.recipe, options.engine).identity
+        epochs = None if EPOCHS in arm.recipe.unfound else arm.recipe.train.epochs
+        arms.append(PlannedArm(arm.name, engine, len(experiment.seeds), count, epochs, per_run[arm.name]))
+    searches = [each for each in tuned if each is not None]
+    seconds = _wall_seconds(searches, launcher.workers) + _wall_seconds(arms, launcher.workers)
+    images = len(data.load_prepared(supplies.data_of(experiment.control).folder).test.labels)
+    detectable = power.detectable(experiment, images, stored_arms.load(results))
+    return Plan(arms, launcher.workers, seconds, checks.design(experiment), detectable, searches)
+
+
+def _seconds_per_run(results: Results, supplies: Supplies) -> dict[str, float]:
+    """Return the expected seconds of one run of each arm; one whose epochs are to be found takes the control's."""
     from paribus.launch.trial import seconds_per_epoch
 
-    launcher = LocalLauncher(options.workers)
-    prepared = _prepare(experiment, options.data_dir)
-    results = Results(options.folder(experiment), experiment)
-    packs = _packs(experiment, prepared, options.engine)
-    missing = {(spec.arm, spec.seed) for pack in _missing(results, packs) for spec in pack.specs}
-    arms = []
     measured: dict[str, float] = {}
-    for arm in experiment.arms.values():
-        seconds = [each.result.seconds for each in results.runs(arm.name)]
-        folder = prepared[_data_key(arm.recipe.data)].folder
-        per_run = (
-            sum(seconds) / len(seconds)
-            if seconds
-            else seconds_per_epoch(arm.recipe, data.load_prepared(folder), measured) * arm.recipe.train.epochs
-        )
-        count = sum((arm.name, seed) in missing for seed in experiment.seeds)
-        engine = engines.choose(arm.recipe, options.engine).identity
-        arms.append(PlannedArm(arm.name, engine, len(experiment.seeds), count, arm.recipe.train.epochs, per_run))
+    expected: dict[str, float] = {}
+    for name, arm in results.experiment.arms.items():
+        seconds = [run.result.seconds for run in results.runs(name)]
+        if seconds:
+            expected[name] = sum(seconds) / len(seconds)
+        elif EPOCHS in arm.recipe.unfound:
+            expected[name] = expected[CONTROL]
+        else:
+            dataset = data.load_prepared(supplies.data_of(arm.recipe).folder)
+            expected[name] = seconds_per_epoch(arm.recipe, dataset, measured) * arm.recipe.train.epochs
+    return expected
+
+
+def _planned_tuning(arm: Arm, results: Results, supplies: Supplies, seconds_per_run: float) -> PlannedArm | None:
+    """Return the tuning runs that an arm's search begins with, None where nothing is to be tuned."""
+    if not tune.needs_rate(arm):
+        return None
+    engine, runs = engines.choose(arm.recipe, supplies.engine).identity, len(tuning.GRID) * tuning.SEEDS
+    if EPOCHS in arm.recipe.unfound:
+        return PlannedArm(arm.name, engine, runs, runs, None, seconds_per_run)
+    lacking = len(missing(results, tune.grid_packs(arm, results, supplies)))
+    return PlannedArm(arm.name, engine, runs, lacking, arm.recipe.train.epochs, seconds_per_run)
+
+
+def _wall_seconds(arms: Sequence[PlannedArm], workers: int) -> float:
     work = sum(arm.missing * arm.seconds_per_run for arm in arms)
     longest = max((arm.seconds_per_run for arm in arms if arm.missing), default=0.0)
-    images = len(data.load_prepared(prepared[_data_key(experiment.control.data)].folder).test.labels)
-    detectable = power.detectable(experiment, images, stored_arms.load(results))
-    return Plan(arms, launcher.workers, max(work / launcher.workers, longest), checks.design(experiment), detectable)
+    return max(work / workers, longest)
 
 
 def rebuild(results: Results) -> dict[str, Any]:
@@ -146,62 +171,34 @@ def rebuild(results: Results) -> dict[str, Any]:
     return content
 
 
-def _data_key(config: DataConfig) -> str:
-    """Return what decides the prepared images; how many of them train or validate does not."""
-    return f"{config.name}|{config.size}|{config.pad}"
+def _raise_failed(trainer: Trainer) -> NoReturn:
+    first, folder = trainer.failed[0], trainer.results.folder
+    where = trainer.results.folder_of(first.spec).relative_to(folder)
+    raise RunError(
+        f"Every run must end, but {len(trainer.failed)} of {trainer.launched} failed. The first is "
+        f"{first.spec.label}: {first.message.strip()}\nThe other runs are kept and reported in `{folder}`, "
+        f"`{where}/failure.txt` there says all. Mend the cause and run the same command again."
+    )
 
 
-def _prepare(experiment: Experiment, data_dir: Path | None) -> dict[str, data.Prepared]:
-    configs = {_data_key(arm.recipe.data): arm.recipe.data for arm in experiment.arms.values()}
-    return {key: data.prepare(config, data_dir) for key, config in configs.items()}
-
-
-def _require_splits(experiment: Experiment, prepared: dict[str, data.Prepared]) -> None:
+def _require_splits(experiment: Experiment, supplies: Supplies) -> None:
     """Draw one split of each kind, so that impossible ones are refused before anything is trained."""
-    for config in {arm.recipe.data for arm in experiment.arms.values()}:
-        data.draw(data.load_prepared(prepared[_data_key(config)].folder), config, experiment.seeds[0])
+    for recipe in {arm.recipe.data: arm.recipe for arm in experiment.arms.values()}.values():
+        data.draw(data.load_prepared(supplies.data_of(recipe).folder), recipe.data, experiment.seeds[0])
 
 
-def _keep_test_sets(results: Results, prepared: dict[str, data.Prepared]) -> None:
-    for each in prepared.values():
+def _keep_test_sets(results: Results, supplies: Supplies) -> None:
+    for each in supplies.prepared.values():
         dataset = data.load_prepared(each.folder)
         test = TestSet(dataset.test.images, dataset.test.labels, dataset.class_names, dataset.name)
         results.write_test_set(each.fingerprint, test)
 
 
-def _packs(experiment: Experiment, prepared: dict[str, data.Prepared], engine: str) -> list[Pack]:
-    """Return one pack per run: seed by seed, the longest runs of a seed first, so that no core is idle at the end."""
-    packs = []
-    for seed in experiment.seeds:
-        for arm in sorted(experiment.arms.values(), key=lambda arm: -arm.recipe.train.epochs):
-            packs.append(_pack(arm, seed, prepared[_data_key(arm.recipe.data)], engine))
-    return packs
+def _packs(experiment: Experiment, supplies: Supplies) -> list[Pack]:
+    """Return one pack per run: seed by seed, the longest runs of a seed first, so that no core is idle at the end.
 
-
-def _pack(arm: Arm, seed: int, prepared: data.Prepared, engine: str) -> Pack:
-    from paribus.models import model_code_digest
-
-    entry = engines.choose(arm.recipe, engine)
-    code = model_code_digest(arm.recipe.model)
-    spec = RunSpec(arm.name, seed, arm.recipe, prepared.fingerprint, entry.identity, code)
-    return Pack((spec,), entry.name, prepared.folder)
-
-
-def _missing(results: Results, packs: Sequence[Pack]) -> list[Pack]:
-    return [pack for pack in packs if any(results.state(spec) != "finished" for spec in pack.specs)]
-
-
-def _train(launcher: LocalLauncher, packs: Sequence[Pack], results: Results) -> list[RunFailed]:
-    if not packs:
-        return []
-    specs = [spec for pack in packs for spec in pack.specs]
-    shown = display(specs, min(launcher.workers, len(packs)))
-    failed = []
-    try:
-        for news in launcher.launch(packs, results):
-            shown.show(news)
-            if isinstance(news, RunFailed):
-                failed.append(news)
-    finally:
-        shown.close()
-    return failed
+    An arm whose values could not be found has none.
+    """
+    found = [arm for arm in experiment.arms.values() if not arm.recipe.unfound]
+    longest_first = sorted(found, key=lambda arm: -arm.recipe.train.epochs)
+    return [supplies.pack(arm.name, arm.recipe, seed) for seed in experiment.seeds for arm in longest_first]

@@ -32,11 +32,11 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class RunDone:
-    """A run finished or diverged, and its result is in the store."""
+    """A run finished or diverged, and its result is in the store; a tuning run has no test accuracy."""
 
     spec: RunSpec
     status: str
-    test_accuracy: float
+    test_accuracy: float | None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,15 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a process that trains.
+
+    It imports from where this process does, not from the working directory, where a torch.py may lie.
+    """
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS_PER_RUN)}
+
+
 Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, dict[str, Any]]]"
 
 
@@ -51,7 +60,7 @@ class LocalLauncher(Launcher):
         self._processes += [_Worker(self._inbox) for _ in range(wanted)]
 
     def launch(self, packs: Sequence[Pack], results: Results) -> Iterator[News]:
-        """Train the packs; see `Launcher.launch`. Leaving the iterator ends the workers."""
+        """Train the packs; see `Launcher.launch`. The workers wait for more until `close`; leaving early ends them."""
         waiting = deque(packs)
         workers = self._processes
         try:
@@ -65,8 +74,9 @@ class LocalLauncher(Launcher):
                     worker = _replace(worker, workers, self._inbox)
                 if worker.pack is None and waiting:
                     worker.give(waiting.popleft(), results)
-        finally:
+        except BaseException:  # Also where the caller leaves the iterator.
             self.close()
+            raise
 
     def close(self) -> None:
         """End every process, in the middle of an epoch if need be."""
@@ -101,15 +111,13 @@ class _Worker:
 
     def __init__(self, inbox: Inbox) -> None:
         self.pack: Pack | None = None
-        self.open: dict[tuple[str, int], RunSpec] = {}
-        # A worker imports from where this process does, not from the working directory, where a torch.py may lie.
-        path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        self.open: dict[str, RunSpec] = {}  # By digest.
         with _interrupts_held():
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "paribus.launch.worker", str(THREADS_PER_RUN)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS_PER_RUN)},
+                env=worker_environment(),
                 text=True,
                 encoding="utf-8",
             )
@@ -118,7 +126,7 @@ class _Worker:
 
     def give(self, pack: Pack, results: Results) -> None:
         self.pack = pack
-        self.open = {(spec.arm, spec.seed): spec for spec in pack.specs}
+        self.open = {spec.digest: spec for spec in pack.specs}
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # The process has died: `_listen` says so.
             self.process.stdin.write(encode_pack(pack, results.folder))
@@ -129,13 +137,13 @@ class _Worker:
         if kind == "idle":
             self.pack = None
         elif kind == "epoch":
-            spec = self.open[message["arm"], message["seed"]]
+            spec = self.open[message["digest"]]
             yield EpochDone(spec, message["epoch"], message["seconds"], message["val_accuracy"])
         elif kind == "done":
-            spec = self.open.pop((message["arm"], message["seed"]))
+            spec = self.open.pop(message["digest"])
             yield RunDone(spec, message["status"], message["test_accuracy"])
         elif kind == "failed":
-            spec = self.open.pop((message["arm"], message["seed"]))
+            spec = self.open.pop(message["digest"])
             yield RunFailed(spec, message["message"])
         elif kind == "fatal":
             raise StoreError(message["message"])

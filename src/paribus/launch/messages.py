@@ -26,6 +26,7 @@ def encode_pack(pack: Pack, results: Path) -> str:
             "data_fingerprint": spec.data_fingerprint,
             "engine": spec.engine,
             "model_code": spec.model_code,
+            "is_tuning": spec.is_tuning,
         }
         for spec in pack.specs
     ]

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import EpochDone, News, RunDone, RunFailed
-from paribus.wording import duration
+from paribus.wording import count, duration
 
 LINE_EVERY_S = 30.0
 
@@ -26,13 +26,14 @@ class Estimate:
 
     def __init__(self, specs: Sequence[RunSpec], workers: int) -> None:
         self.workers = workers
-        self.left = {(spec.arm, spec.seed): spec.recipe.train.epochs for spec in specs}
+        self.noun = "tuning run" if any(spec.is_tuning for spec in specs) else "run"
+        self.left = {_key(spec): spec.recipe.train.epochs for spec in specs}
         self.total = sum(self.left.values())
         self.seen: dict[str, list[float]] = {}
 
     def note(self, news: News) -> None:
         """Take account of one piece of news."""
-        key = (news.spec.arm, news.spec.seed)
+        key = _key(news.spec)
         if isinstance(news, EpochDone):
             self.left[key] = news.spec.recipe.train.epochs - news.epoch
             self.seen.setdefault(news.spec.arm, []).append(news.seconds)
@@ -52,7 +53,7 @@ class Estimate:
         every = [seconds for arm in self.seen.values() for seconds in arm]
         overall = sum(every) / len(every)
         means = {arm: sum(seconds) / len(seconds) for arm, seconds in self.seen.items()}
-        runs = [epochs * means.get(arm, overall) for (arm, _), epochs in self.left.items()]
+        runs = [epochs * means.get(arm, overall) for (arm, _, _), epochs in self.left.items()]
         return max(sum(runs) / self.workers, max(runs))
 
 
@@ -80,7 +81,7 @@ class Lines(Display):
         """Count; print if it is time, or if a run failed."""
         self.estimate.note(news)
         if isinstance(news, RunFailed):
-            self._print(f"{news.spec.arm}, seed {news.spec.seed} failed: {news.message.strip().splitlines()[0]}")
+            self._print(f"{news.spec.label} failed: {news.message.strip().splitlines()[0]}")
         if isinstance(news, RunDone | RunFailed):
             self.finished += 1
         if time.monotonic() - self.last >= self.every_s:
@@ -110,7 +111,7 @@ class Bar(Display):
         self.estimate.note(news)
         if isinstance(news, RunFailed):
             first = news.message.strip().splitlines()[0]
-            self.progress.console.print(f"{news.spec.arm}, seed {news.spec.seed} failed: {first}", markup=False)
+            self.progress.console.print(f"{news.spec.label} failed: {first}", markup=False)
         if isinstance(news, RunDone | RunFailed):
             self.finished += 1
         text = _summary(self.estimate, self.finished, self.runs)
@@ -128,7 +129,12 @@ def display(specs: Sequence[RunSpec], workers: int, stream: TextIO | None = None
     return Bar(estimate, len(specs), stream) if stream.isatty() else Lines(estimate, len(specs), stream)
 
 
+def _key(spec: RunSpec) -> tuple[str, int, float]:
+    """What tells runs apart; those that tune one arm differ in their rates."""
+    return spec.arm, spec.seed, spec.recipe.optim.lr
+
+
 def _summary(estimate: Estimate, finished: int, runs: int) -> str:
     left = estimate.seconds_left
     time_left = "" if left is None or finished == runs else f", about {duration(left)} left"
-    return f"{finished} of {runs} runs, {100 * estimate.done:.0f} % of the epochs{time_left}"
+    return f"{finished} of {count(runs, estimate.noun)}, {100 * estimate.done:.0f} % of the epochs{time_left}"

@@ -64,21 +64,27 @@ def _train(pack: Pack, folder: Path, news: TextIO) -> None:
 def _fit(pack: Pack, writers: dict[str, RunWriter], news: TextIO) -> None:
     found = {digest: writer.resume() for digest, writer in writers.items()}
     checkpoints = {digest: checkpoint for digest, checkpoint in found.items() if checkpoint is not None}
-    for event in engines.load(pack.engine).fit(pack.specs, load_prepared(pack.dataset), checkpoints):
+    dataset = load_prepared(pack.dataset)
+    if any(spec.is_tuning for spec in pack.specs):
+        dataset = dataset.without_test()
+    for event in engines.load(pack.engine).fit(pack.specs, dataset, checkpoints):
         writer = writers[event.spec.digest]
         if isinstance(event, engines.EpochEnd):
             writer.epoch(event.record, event.seconds, event.state)
             val_accuracy = event.record.val_accuracy
             known = {"epoch": event.record.epoch, "seconds": event.seconds, "val_accuracy": val_accuracy}
             _say(news, encode("epoch", **_key(event.spec), **known))
+        elif isinstance(event, engines.TuningEnd):
+            writer.finish_tuning(event.result)
+            _say(news, encode("done", **_key(event.spec), status=event.result.status, test_accuracy=None))
         else:
             writer.finish(event.result, event.predictions, event.weights, event.probes)
             ended = {"status": event.result.status, "test_accuracy": event.result.test_accuracy}
             _say(news, encode("done", **_key(event.spec), **ended))
 
 
-def _key(spec: RunSpec) -> dict[str, str | int]:
-    return {"arm": spec.arm, "seed": spec.seed}
+def _key(spec: RunSpec) -> dict[str, str]:
+    return {"digest": spec.digest}
 
 
 def _say(news: TextIO, line: str) -> None:

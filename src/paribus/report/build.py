@@ -87,6 +87,8 @@ def _summary_rows(material: Material, question: Question) -> Iterator[tuple[Cell
     for arm, comparison in compared.items():
         found, within = questions.difference_texts(comparison, "ci95")
         what = f"best {question.factor} by validation" if best is not None and best["arm"] == arm else ""
+        if comparison["control"] != CONTROL:
+            what = f"against {comparison['control']}"
         shown = questions.verdict_cell(comparison)
         small = "" if comparison["difference"] is None else unit(question.metric)
         yield asks, shown, Cell(arm, what), Cell(found, small), Cell(within or NOTHING), questions.cost(material, arm)

@@ -14,6 +14,7 @@ from paribus.report import figures, mechanism
 from paribus.report.figures import Dots, Look, Series
 from paribus.report.material import Material, check_lines
 from paribus.report.page import Cell, Comment, Figure, Section, Table
+from paribus.report.tuning import tuning_tables
 from paribus.wording import (
     NOTHING,
     difference,
@@ -32,14 +33,19 @@ from paribus.wording import (
 def section(material: Material, question: Question, checks: Sequence[Mapping[str, Any]]) -> Section:
     """Return the section of one question, with the fired checks that are told there."""
     entry = material.question(question.id)
-    arms = list(dict.fromkeys(([] if CONTROL in question.arms else [CONTROL]) + list(question.arms)))
+    baselines = [material.experiment.baseline(arm) for arm in question.arms]
+    arms = list(dict.fromkeys(([] if CONTROL in question.arms else [CONTROL, *baselines]) + list(question.arms)))
     return Section(
         id=f"question-{question.id}",
         label=question.id,
         title=question.asks,
         comment=_comment(entry),
         notices=tuple(check_lines(checks)),
-        tables=(_table(material, question, entry, arms), *mechanism.tables(material, arms)),
+        tables=(
+            _table(material, question, entry, arms),
+            *tuning_tables(material, question),
+            *mechanism.tables(material, arms),
+        ),
         figures=tuple(_figures(material, question, entry, arms)),
     )
 
@@ -134,14 +140,24 @@ def _arm_cells(material: Material, question: Question, arm: str) -> tuple[Cell, 
         val = Cell(percent(material.val_accuracy(arm)))
         return Cell(arm), Cell(value), _runs_cell(material, arm), val, *measured
     changed = "nothing" if arm == CONTROL else _changes(design, material.experiment)
-    return Cell(arm), Cell(changed), _runs_cell(material, arm), *measured
+    against = material.experiment.baseline(arm)
+    return (
+        Cell(arm, "" if against == CONTROL else f"against {against}"),
+        Cell(changed),
+        _runs_cell(material, arm),
+        *measured,
+    )
 
 
 def _changes(arm: Arm, experiment: Experiment) -> str:
     """What an arm changes: `model.activation: tanh → relu`, and nothing else."""
-    return "; ".join(
-        f"{factor}: {_before(experiment, factor)} → {setting(value)}" for factor, value in arm.factors.items()
-    )
+    return "; ".join(f"{factor}: {_before(experiment, factor)} → {_after(arm, factor)}" for factor in arm.factors)
+
+
+def _after(arm: Arm, factor: str) -> str:
+    """The arm's value, with the word that asked for it where it was found."""
+    word = setting(arm.factors[factor])
+    return f"{setting(arm.found[factor].value)} ({word})" if factor in arm.found else word
 
 
 def _before(experiment: Experiment, factor: str) -> str:

@@ -5,6 +5,8 @@
       data/<fingerprint>.npz                         the test set: labels, class names, images
       runs/<arm>/<seed>/  config.json epochs.jsonl times.jsonl result.json predictions.npz probes.json
                           model.safetensors
+      tuning/<arm>.json                              what was found before the runs, where a value was left to be found
+      tuning/<arm>/<rate>/<seed>/  config.json epochs.jsonl times.jsonl result.json
       superseded/<arm>/<seed>-<digest>/              runs of an earlier recipe, kept but not read
 
 `epochs.jsonl` and `predictions.npz` are the same, bit for bit, however often a run was interrupted; wall times are in
@@ -13,21 +15,39 @@
 
 from __future__ import annotations
 
-from paribus.store.records import Arrays, Checkpoint, EpochRecord, LayerProbe, Predictions, Probes, RunResult, TestSet
+from paribus.store.records import (
+    Arrays,
+    Checkpoint,
+    EpochRecord,
+    LayerProbe,
+    Predictions,
+    Probes,
+    RunResult,
+    TestSet,
+    TuningResult,
+)
 from paribus.store.results import Results, State
-from paribus.store.run import Run, RunWriter
+from paribus.store.run import Run, RunWriter, TuningRun
+from paribus.store.tuning import EpochsChoice, MadeFor, RateChoice, TriedRate, Tuning
 
 __all__ = [
     "Arrays",
     "Checkpoint",
     "EpochRecord",
+    "EpochsChoice",
     "LayerProbe",
+    "MadeFor",
     "Predictions",
     "Probes",
+    "RateChoice",
     "Results",
     "Run",
     "RunResult",
     "RunWriter",
     "State",
     "TestSet",
+    "TriedRate",
+    "Tuning",
+    "TuningResult",
+    "TuningRun",
 ]

@@ -63,6 +63,22 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class TuningResult:
+    """`result.json` of a run that only helps to choose a rate on val: as `RunResult`, without a look at test."""
+
+    arm: str
+    lr: float
+    seed: int
+    digest: str
+    status: Literal["finished", "diverged"]
+    engine: str
+    epochs: int
+    epoch_kept: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Predictions:
     """`predictions.npz`: `logits` float32 (N, num_classes) and `labels` int64 (N,), in the test set's order."""
 

@@ -17,19 +17,24 @@ import numpy as np
 from paribus import notebook
 from paribus.errors import StoreError
 from paribus.experiment import Experiment, RunSpec
-from paribus.store import files
-from paribus.store.records import EpochRecord, RunResult, TestSet
-from paribus.store.run import Run, RunWriter
+from paribus.store import files, tuning
+from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult
+from paribus.store.run import Run, RunWriter, TuningRun
+from paribus.store.tuning import Tuning
 
 State = Literal["missing", "partial", "finished", "failed", "superseded"]
 
 
 class Results:
-    """One result folder. `create` before training, `open` to read what is there."""
+    """One result folder. `create` before training, `open` to read what is there.
+
+    `tunings` holds what was found before the runs, by arm, and `experiment` has those values in their places.
+    """
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
         self.folder = folder
-        self.experiment = experiment
+        self.tunings: Mapping[str, Tuning] = tuning.of_experiment(folder, experiment)
+        self.experiment = experiment.resolve({arm: each.found for arm, each in self.tunings.items()})
 
     @classmethod
     def create(cls, folder: str | Path, experiment: Experiment, environment: Mapping[str, Any]) -> Results:
@@ -129,14 +134,20 @@ class Results:
         """Return where a run is kept."""
         return self.folder / "runs" / arm / str(seed)
 
+    def folder_of(self, spec: RunSpec) -> Path:
+        """Return where a run is kept, or a tuning run, which has a folder for its rate besides."""
+        if not spec.is_tuning:
+            return self.run_folder(spec.arm, spec.seed)
+        return self.folder / "tuning" / spec.arm / tuning.rate_name(spec.recipe.optim.lr) / str(spec.seed)
+
     def state(self, spec: RunSpec) -> State:
         """Return how far a run is; `superseded` means that the folder holds a run of another recipe."""
-        folder = self.run_folder(spec.arm, spec.seed)
+        folder = self.folder_of(spec)
         if not (folder / "config.json").exists():
             return "missing"
         if files.read_json(folder / "config.json").get("digest") != spec.digest:
             return "superseded"
-        if all((folder / name).exists() for name in _WHOLE):
+        if all((folder / name).exists() for name in (_WHOLE_TUNING if spec.is_tuning else _WHOLE)):
             return "finished"
         return "failed" if (folder / "failure.txt").exists() else "partial"
 
@@ -147,7 +158,7 @@ class Results:
 
     def begin(self, spec: RunSpec) -> RunWriter:
         """Open a run for writing; a run of another recipe is moved to `superseded/` first."""
-        folder = self.run_folder(spec.arm, spec.seed)
+        folder = self.folder_of(spec)
         self.set_aside(spec)
         state = self.state(spec)
         if state != "finished":
@@ -170,9 +181,10 @@ class Results:
         """Move a run of another recipe, data set, engine or model code out of the way, to `superseded/`."""
         if self.state(spec) != "superseded":
             return
-        folder = self.run_folder(spec.arm, spec.seed)
+        folder = self.folder_of(spec)
         digest = str(files.read_json(folder / "config.json").get("digest"))[:8]
-        target = self.folder / "superseded" / folder.parent.name / f"{folder.name}-{digest}"
+        place = folder.parent.relative_to(self.folder / ("." if spec.is_tuning else "runs"))
+        target = self.folder / "superseded" / place / f"{folder.name}-{digest}"
         with files.writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
@@ -181,16 +193,34 @@ class Results:
 
     def runs(self, arm: str) -> list[Run]:
         """Return the arm's finished and diverged runs of the experiment's recipe, in the order of its seeds."""
+        if self.experiment.arms[arm].recipe.unfound:
+            return []
         recipe = self.experiment.arms[arm].recipe.model_dump(mode="json")
         found = []
         for seed in self.experiment.seeds:
             folder = self.run_folder(arm, seed)
             if (folder / "result.json").exists() and files.read_json(folder / "config.json").get("recipe") == recipe:
                 result = files.typed(RunResult, files.read_json(folder / "result.json"), folder / "result.json")
-                lines = files.read_lines(folder / "epochs.jsonl")
-                epochs = tuple(files.typed(EpochRecord, line, folder / "epochs.jsonl") for line in lines)
-                found.append(Run(folder, result, epochs))
+                found.append(Run(folder, result, _epochs(folder)))
         return found
+
+    def tuning_run(self, spec: RunSpec) -> TuningRun:
+        """Read a tuning run that is finished or diverged."""
+        folder = self.folder_of(spec)
+        result = files.typed(TuningResult, files.read_json(folder / "result.json"), folder / "result.json")
+        return TuningRun(folder, result, _epochs(folder))
+
+    def write_tuning(self, found: Tuning) -> None:
+        """Keep what was found for an arm; `Results` of this folder have it from now on, this one too."""
+        tuning.write(self.folder, found)
+        self.tunings = {**self.tunings, found.arm: found}
+        self.experiment = self.experiment.resolve({arm: each.found for arm, each in self.tunings.items()})
+
+    def set_tuning_aside(self, arm: str) -> None:
+        """Forget what was found for an arm, because it was found for something else; the file is kept."""
+        tuning.set_aside(self.folder, arm)
+        self.tunings = {name: each for name, each in self.tunings.items() if name != arm}
+        self.experiment = self.experiment.resolve({name: each.found for name, each in self.tunings.items()})
 
     def failures(self, arm: str) -> dict[int, str]:
         """Return the message of each seed whose run failed."""
@@ -236,5 +266,11 @@ class Results:
         return files.read_json(self.folder / name)
 
 
+def _epochs(folder: Path) -> tuple[EpochRecord, ...]:
+    lines = files.read_lines(folder / "epochs.jsonl")
+    return tuple(files.typed(EpochRecord, line, folder / "epochs.jsonl") for line in lines)
+
+
 _WHOLE = ("result.json", "predictions.npz", "model.safetensors", "epochs.jsonl", "times.jsonl")
 """What a finished run holds; one that lacks a part is trained again."""
+_WHOLE_TUNING = ("result.json", "epochs.jsonl", "times.jsonl")

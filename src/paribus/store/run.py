@@ -14,7 +14,16 @@ from safetensors.numpy import save as safetensors_save
 from paribus.errors import StoreError
 from paribus.experiment import RunSpec
 from paribus.store import files
-from paribus.store.records import Arrays, Checkpoint, EpochRecord, LayerProbe, Predictions, Probes, RunResult
+from paribus.store.records import (
+    Arrays,
+    Checkpoint,
+    EpochRecord,
+    LayerProbe,
+    Predictions,
+    Probes,
+    RunResult,
+    TuningResult,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,15 @@ class Run:
     def epoch_seconds(self) -> tuple[float, ...]:
         """Wall seconds of each epoch."""
         return tuple(line["seconds"] for line in files.read_lines(self.folder / "times.jsonl"))
+
+
+@dataclass(frozen=True)
+class TuningRun:
+    """One finished or diverged tuning run as the store holds it."""
+
+    folder: Path
+    result: TuningResult
+    epochs: tuple[EpochRecord, ...]
 
 
 class RunWriter:
@@ -97,6 +115,13 @@ class RunWriter:
         files.write(self.folder / "model.safetensors", safetensors_save(dict(weights)))
         if probes is not None:
             files.write_json(self.folder / "probes.json", asdict(probes))
+        self._end(result)
+
+    def finish_tuning(self, result: TuningResult) -> None:
+        """Write the result of a tuning run, which has nothing else to keep."""
+        self._end(result)
+
+    def _end(self, result: RunResult | TuningResult) -> None:
         files.write_json(self.folder / "result.json", asdict(result))
         (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
         (self.folder / "failure.txt").unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from paribus.config import Recipe
 from paribus.data.dataset import Split
-from paribus.engines.engine import Engine, EpochEnd, RunEnd
+from paribus.engines.engine import Engine, EpochEnd, RunEnd, TuningEnd
 from paribus.experiment import RunSpec
 from paribus.store import Checkpoint, EpochRecord
 from paribus.testing.datasets import easy_dataset
@@ -46,6 +46,7 @@ def check_engine(engine: Engine, recipe: Recipe) -> None:
         _require_same(f"going on after epoch {event.record.epoch}", end, resumed)
     _check_packing(engine, spec, end)
     _check_blind_to_test(engine, spec, end)
+    _check_tuning(engine, spec, epochs, end)
 
 
 def fit_one(engine: Engine, spec: RunSpec, checkpoint: Checkpoint | None = None) -> tuple[list[EpochEnd], RunEnd]:
@@ -110,6 +111,20 @@ def _check_packing(engine: Engine, spec: RunSpec, alone: RunEnd) -> None:
     assert not np.array_equal(ends[other.seed].predictions.logits, alone.predictions.logits), (
         "another seed must give other logits"
     )
+
+
+def _check_tuning(engine: Engine, spec: RunSpec, epochs: list[EpochEnd], tested: RunEnd) -> None:
+    """A tuning run trains as any other and never looks at the test images, which raise here whoever does."""
+    tuning = dataclasses.replace(spec, is_tuning=True)
+    for begun in (0, 1):
+        checkpoints = {tuning.digest: Checkpoint(begun, epochs[begun - 1].state)} if begun else {}
+        *later, end = engine.fit([tuning], DATASET.without_test(), checkpoints)
+        assert isinstance(end, TuningEnd), "a tuning run must end with TuningEnd"
+        records = [event.record for event in later if isinstance(event, EpochEnd)]
+        assert records == [event.record for event in epochs[begun:]], "a tuning run must train as any other run does"
+        assert end.result.digest == tuning.digest and end.result.status == "finished", "its result must name its run"
+        assert end.result.epochs == len(epochs), "its result must count its epochs"
+        assert end.result.epoch_kept == tested.result.epoch_kept, "it must keep the epoch that another run would keep"
 
 
 def _require_same(what: str, one: RunEnd, other: RunEnd) -> None:

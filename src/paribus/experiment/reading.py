@@ -1,170 +1,57 @@
-"""Experiments: one control, its arms, the questions asked, seeds and margin; read from TOML."""
+"""Reading an experiment from TOML: the one-factor rule, and every refusal in words."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import tomli_w
-
-from paribus.config import Recipe, Value
+from paribus.config import FINDABLE, RATE, Recipe, Value
 from paribus.errors import ConfigError, nearest
+from paribus.experiment.design import CONTROL, CONTROL_RETUNED, METRICS, Arm, Experiment, Question
+from paribus.wording import named
 
-Metric = Literal["test_accuracy", "test_loss"]
-METRICS: tuple[Metric, ...] = ("test_accuracy", "test_loss")
-CONTROL = "control"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _MOST_SEEDS = 10_000
 _EXPERIMENT_KEYS = ("name", "title", "seeds", "margin", "published")
 _QUESTION_KEYS = ("id", "asks", "kind", "arms", "together", "factor", "values", "metric", "margin")
 
 
-@dataclass(frozen=True)
-class Arm:
-    """A complete recipe, with the factors in which it differs from the control."""
+def read_text(path: Path) -> str:
+    """Return the text of an experiment file.
 
-    name: str
-    factors: Mapping[str, Value]
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked before training.
-
-    `arms` are the names of the arms compared with the control, in the file's order. A sweep has one `factor`, and its
-    arms are described as a curve. `margin` is the smallest difference worth knowing, in the metric's unit.
+    Raises:
+        ConfigError: If it is not there or not a readable file.
     """
+    try:
+        return path.read_text(encoding="utf-8-sig")  # Editors on Windows may begin a file with a mark.
+    except IsADirectoryError:
+        raise ConfigError(
+            f"An experiment must be a TOML file, but `{path}` is a folder. Give the file; to go on with a result, "
+            "give the experiment that it came from again."
+        ) from None
+    except FileNotFoundError:
+        raise ConfigError(f"An experiment file must exist, but there is no `{path}`. Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"An experiment file must be readable text, but `{path}` is not: {error}.") from None
 
-    id: str
-    asks: str
-    kind: Literal["compare", "sweep"]
-    arms: tuple[str, ...]
-    metric: Metric
-    margin: float
-    factor: str | None = None
 
+def read(text: str, overrides: Sequence[str], where: str) -> Experiment:
+    """Return the experiment that a TOML text describes, nothing of it found yet; see `Experiment.load`.
 
-@dataclass(frozen=True)
-class RunSpec:
-    """One (arm, seed) to be trained, with everything that decides its result.
-
-    `data_fingerprint` is that of the prepared images, `engine` the engine's name and numerics version, `model_code` a
-    digest of the user's model file or None.
+    Raises:
+        ConfigError: If the text is not TOML, or not a valid experiment.
     """
-
-    arm: str
-    seed: int
-    recipe: Recipe
-    data_fingerprint: str
-    engine: str
-    model_code: str | None = None
-
-    @property
-    def digest(self) -> str:
-        """Hexadecimal digest of all that decides the result; the arm's name does not."""
-        return _digest(
-            {
-                "seed": self.seed,
-                "recipe": self.recipe.model_dump(mode="json"),
-                "data": self.data_fingerprint,
-                "engine": self.engine,
-                "model_code": self.model_code,
-            }
-        )
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One control, its arms, the questions asked, seeds and margin.
-
-    `arms` holds the control first. `published` is an interval of published test accuracies for the control, fractions,
-    or None.
-    """
-
-    name: str
-    title: str
-    seeds: tuple[int, ...]
-    margin: float
-    arms: Mapping[str, Arm]
-    questions: tuple[Question, ...]
-    published: tuple[float, float] | None = None
-
-    @property
-    def control(self) -> Recipe:
-        """The control's recipe."""
-        return self.arms[CONTROL].recipe
-
-    @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-        """Read an experiment from a TOML file.
-
-        Args:
-            path: The file.
-            overrides: Settings that replace the file's, such as ``"control.train.epochs=5"``, ``"experiment.seeds=3"``.
-
-        Raises:
-            ConfigError: If the file is not there, not TOML, or not a valid experiment.
-        """
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")  # Editors on Windows may begin a file with a mark.
-        except IsADirectoryError:
-            raise ConfigError(
-                f"An experiment must be a TOML file, but `{path}` is a folder. Give the file; to go on with a result, "
-                "give the experiment that it came from again."
-            ) from None
-        except FileNotFoundError:
-            raise ConfigError(f"An experiment file must exist, but there is no `{path}`. Check the path.") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"An experiment file must be readable text, but `{path}` is not: {error}.") from None
-        return cls.parse(text, overrides, where=str(path))
-
-    @classmethod
-    def parse(cls, text: str, overrides: Sequence[str] = (), where: str = "experiment") -> Experiment:
-        """Read an experiment from TOML text; see `load`."""
-        try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"`{where}` must be valid TOML, but it is not: {error}.") from None
-        for override in overrides:
-            _override(tables, override)
-        return _experiment(tables)
-
-    def to_toml(self) -> str:
-        """Return the experiment as TOML, complete with every default; `parse` gives back an equal experiment."""
-        head: dict[str, Any] = {"name": self.name, "title": self.title}
-        head |= {"seeds": list(self.seeds), "margin": self.margin}
-        if self.published is not None:
-            head["published"] = list(self.published)
-        tables = {
-            "experiment": head,
-            "control": _without_none(self.control.model_dump(mode="json")),
-            "question": [self._question_table(question) for question in self.questions],
-        }
-        return tomli_w.dumps(tables)
-
-    def _question_table(self, question: Question) -> dict[str, Any]:
-        table: dict[str, Any] = {"id": question.id, "asks": question.asks, "kind": question.kind}
-        table |= {"metric": question.metric, "margin": question.margin}
-        if question.kind == "sweep":
-            assert question.factor is not None
-            values = [self.arms[arm].recipe.factor(question.factor) for arm in question.arms]
-            return table | {"factor": question.factor, "values": ["off" if item is None else item for item in values]}
-        factors = {arm: dict(self.arms[arm].factors) for arm in question.arms}
-        together = [sorted(changed) for changed in factors.values() if len(changed) > 1]
-        off = {
-            arm: {key: "off" if value is None else value for key, value in changed.items()}
-            for arm, changed in factors.items()
-        }
-        return table | {"arms": off, "together": together}
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"`{where}` must be valid TOML, but it is not: {error}.") from None
+    for override in overrides:
+        _override(tables, override)
+    return _experiment(tables).resolve({})
 
 
 def _experiment(tables: Mapping[str, Any]) -> Experiment:
@@ -250,6 +137,8 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
     here = control.factor(factor)
     names = []
     for value in values:
+        if value in FINDABLE.values():
+            raise ConfigError(f"`{where}.values` must be known beforehand, but got `{value}`. Write it in an arm.")
         if value == ("off" if here is None else here):
             names.append(CONTROL)
             continue
@@ -263,35 +152,31 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
 
 
 def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], together: list[set[str]], where: str) -> None:
-    if name == CONTROL or not _NAME.fullmatch(name):
+    if name in (CONTROL, CONTROL_RETUNED) or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"The name of an arm must be letters, digits, `-`, `_`, `.` or `+` and not `{CONTROL}`, but "
-            f"`{where}` names `{name}`. Rename it; a sweep names its arms by their values, so write such values as "
-            "`arms`."
+            f"The name of an arm must be letters, digits, `-`, `_`, `.` or `+` and not `{CONTROL}` or "
+            f"`{CONTROL_RETUNED}`, but `{where}` names `{name}`. Rename it; a sweep names its arms by their values, so "
+            "write such values as `arms`."
         )
     if not factors:
         raise ConfigError(
             f"An arm must change a factor, but `{where}` changes none. "
             'Name one, for example { "model.activation" = "relu" }.'
         )
+    _require_findable(factors, where)
     control = arms[CONTROL].recipe
     try:
-        recipe = control.with_factors({key: None if value == "off" else value for key, value in factors.items()}, "")
+        arm = Arm.of(name, factors, control, {})
     except ConfigError as error:
         raise ConfigError(f"`{where}` must be a valid change of the control, but is not: {error}") from None
-    for factor in factors:
-        if recipe.factor(factor) == _or_none(control, factor, factors):
-            raise ConfigError(
-                f"`{where}` must change what it names, but `{factor}` is {recipe.factor(factor)!r} in the control too. "
-                "Remove it, or give another value."
-            )
+    _require_change(arm, control, where)
     if len(factors) > 1 and not any(set(factors) <= group for group in together):
         listed = ", ".join(f'"{factor}"' for factor in factors)
         raise ConfigError(
             f"An arm must change one factor, but `{where}` changes {len(factors)}: {listed}. A difference could not be "
             f"put down to either. Split the arm, or declare it on purpose: together = [[{listed}]]."
         )
-    if name in arms and arms[name].recipe != recipe:
+    if name in arms and arms[name].recipe != arm.recipe:
         raise ConfigError(f"Two arms must not share a name, but `{name}` has two recipes. Rename one.")
     for other in arms:
         if other != name and other.lower() == name.lower():
@@ -299,7 +184,44 @@ def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], togethe
                 f"The names of two arms must differ in more than case, because they name folders, but got `{other}` "
                 f"and `{name}`. Rename one."
             )
-    arms[name] = Arm(name, factors, recipe)
+    arms[name] = arm
+
+
+def _require_findable(factors: Mapping[str, Value], where: str) -> None:
+    """Refuse words that ask for a value to be found, where there is none to be found or nothing to find it for."""
+    for factor, value in factors.items():
+        if not isinstance(value, str):
+            continue
+        if factor in FINDABLE and value != FINDABLE[factor]:
+            word = FINDABLE[factor]
+            offer = nearest(value, [word])
+            raise ConfigError(f'`{where}.{factor}` must be a number or "{word}", but got "{value}".{offer}')
+        if factor not in FINDABLE and value in FINDABLE.values():
+            home = next(key for key, word in FINDABLE.items() if word == value)
+            raise ConfigError(
+                f'"{value}" must stand at `{home}`, but `{where}` has it at `{factor}`. Give a value there.'
+            )
+    if all(factor in FINDABLE and value == FINDABLE[factor] for factor, value in factors.items()):
+        raise ConfigError(
+            f"An arm must change something besides what is found for it, but `{where}` leaves only "
+            f"{named(list(factors))} to be found. Add the factor that is asked about; for rates of the control, ask "
+            f'with factor = "{RATE}" and its values.'
+        )
+
+
+def _require_change(arm: Arm, control: Recipe, where: str) -> None:
+    """Refuse a factor that has the control's value, and a rate chosen by looking at the test set."""
+    for factor in arm.factors:
+        if factor not in arm.to_find and arm.recipe.factor(factor) == _or_none(control, factor, arm.factors):
+            raise ConfigError(
+                f"`{where}` must change what it names, but `{factor}` is {arm.recipe.factor(factor)!r} in the control "
+                "too. Remove it, or give another value."
+            )
+    if arm.is_retuned and "test" in (arm.recipe.data.val, control.data.val):
+        raise ConfigError(
+            f'`data.val = "test"` must not choose anything, but `{where}` chooses `{RATE}` on val. Give `data.val` a '
+            "number of training images, for example 5000."
+        )
 
 
 def _or_none(control: Recipe, factor: str, factors: Mapping[str, Value]) -> Value:
@@ -395,14 +317,3 @@ def _published(head: Mapping[str, Any]) -> tuple[float, float] | None:
             f"{value!r}."
         )
     return float(value[0]), float(value[1])
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return value
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,79 @@
+"""From an arm and a seed to a pack, and from packs to trained runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paribus import data, engines
+from paribus.config import DataConfig, Recipe
+from paribus.experiment import Experiment, RunSpec
+from paribus.launch.launcher import Pack, RunFailed
+from paribus.launch.local import LocalLauncher
+from paribus.launch.progress import display
+from paribus.store import Results
+
+
+@dataclass(frozen=True)
+class Supplies:
+    """What runs need besides their recipes: the prepared data sets, and which engine was asked for."""
+
+    prepared: Mapping[str, data.Prepared]
+    engine: str
+
+    @classmethod
+    def gather(cls, experiment: Experiment, data_dir: Path | None, engine: str) -> Supplies:
+        """Prepare the data of every arm; sets that are prepared already are taken as they are."""
+        configs = {_key(arm.recipe.data): arm.recipe.data for arm in experiment.arms.values()}
+        return cls({key: data.prepare(config, data_dir) for key, config in configs.items()}, engine)
+
+    def data_of(self, recipe: Recipe) -> data.Prepared:
+        """Return the prepared data set of a recipe."""
+        return self.prepared[_key(recipe.data)]
+
+    def pack(self, arm: str, recipe: Recipe, seed: int, *, is_tuning: bool = False) -> Pack:
+        """Return one run as a pack of its own."""
+        from paribus.models import model_code_digest
+
+        entry, prepared = engines.choose(recipe, self.engine), self.data_of(recipe)
+        code = model_code_digest(recipe.model)
+        spec = RunSpec(arm, seed, recipe, prepared.fingerprint, entry.identity, code, is_tuning)
+        return Pack((spec,), entry.name, prepared.folder)
+
+
+class Trainer:
+    """Trains packs with a launcher into a result folder, shows how far it is, and keeps count of what failed."""
+
+    def __init__(self, launcher: LocalLauncher, results: Results) -> None:
+        self.launcher, self.results = launcher, results
+        self.launched = 0
+        self.failed: list[RunFailed] = []
+
+    def train(self, packs: Sequence[Pack]) -> None:
+        """Train those of the packs that are not finished; what belongs to other recipes is set aside first."""
+        open_ = missing(self.results, packs)
+        specs = [spec for pack in open_ for spec in pack.specs]
+        if not specs:
+            return
+        for spec in specs:
+            self.results.set_aside(spec)  # All at once, so that a report never mixes old runs of an arm with new ones.
+        self.launched += len(open_)
+        shown = display(specs, min(self.launcher.workers, len(open_)))
+        try:
+            for news in self.launcher.launch(open_, self.results):
+                shown.show(news)
+                if isinstance(news, RunFailed):
+                    self.failed.append(news)
+        finally:
+            shown.close()
+
+
+def missing(results: Results, packs: Sequence[Pack]) -> list[Pack]:
+    """Return the packs with a run that is not finished."""
+    return [pack for pack in packs if any(results.state(spec) != "finished" for spec in pack.specs)]
+
+
+def _key(config: DataConfig) -> str:
+    """Return what decides the prepared images; how many of them train or validate does not."""
+    return f"{config.name}|{config.size}|{config.pad}"

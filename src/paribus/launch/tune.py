@@ -1,0 +1,97 @@
+"""Find what the arms of an experiment leave to be found: epochs from measured times, then rates from tuning runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from paribus import tuning
+from paribus.config import EPOCHS, RATE
+from paribus.experiment import CONTROL, Arm
+from paribus.launch import equal_seconds
+from paribus.launch.launcher import Pack
+from paribus.launch.packs import Supplies, Trainer
+from paribus.store import MadeFor, Results, TriedRate, Tuning
+
+
+def find(supplies: Supplies, trainer: Trainer) -> None:
+    """Find every value that is still to be found and keep it in the result folder, where it stays as it is.
+
+    An arm with a tuning run that fails stays without its value, and `trainer.failed` says why.
+    """
+    results = trainer.results
+    for name, arm in results.experiment.resolve({}).arms.items():
+        known = results.tunings.get(name)
+        if arm.to_find and (known is None or known.made_for != _made_for(results, supplies, name)):
+            results.set_tuning_aside(name)
+    for name in [name for name, arm in results.experiment.arms.items() if EPOCHS in arm.recipe.unfound]:
+        _find_epochs(results, supplies, name)
+    searches = [_Search(arm, results, supplies) for arm in results.experiment.arms.values() if needs_rate(arm)]
+    while searches:
+        trainer.train([pack for search in searches for pack in search.packs()])
+        lost = {failure.spec.arm for failure in trainer.failed}
+        searches = [search for search in searches if search.name not in lost and not search.has_chosen()]
+
+
+def grid_packs(arm: Arm, results: Results, supplies: Supplies) -> list[Pack]:
+    """Return the tuning runs that an arm's search begins with; its epochs must be known."""
+    return _Search(arm, results, supplies).packs()
+
+
+def needs_rate(arm: Arm) -> bool:
+    """Whether an arm's learning rate is still to be found."""
+    return RATE in arm.recipe.unfound
+
+
+class _Search:
+    """The search for one arm's rate, as far as it has come."""
+
+    def __init__(self, arm: Arm, results: Results, supplies: Supplies) -> None:
+        self.name, self.recipe = arm.name, arm.recipe
+        self.results, self.supplies = results, supplies
+        self.seeds = tuning.seeds(results.experiment)
+        self.center = results.experiment.control.optim.lr
+        self.tried: dict[int, TriedRate] = {}
+
+    def packs(self) -> list[Pack]:
+        return [pack for step in tuning.wanted(self.tried) for pack in self._packs_at(step)]
+
+    def _packs_at(self, step: int) -> list[Pack]:
+        recipe = self.recipe.with_factors({RATE: tuning.rate(self.center, step)})
+        return [self.supplies.pack(self.name, recipe, seed, is_tuning=True) for seed in self.seeds]
+
+    def has_chosen(self) -> bool:
+        """Take note of the runs that `packs` asked for; keep the choice once there is nothing more to try."""
+        for step in tuning.wanted(self.tried):
+            runs = [self.results.tuning_run(pack.specs[0]) for pack in self._packs_at(step)]
+            self.tried[step] = tuning.summarise(tuning.rate(self.center, step), runs)
+        if tuning.wanted(self.tried):
+            return False
+        (spec,) = self._packs_at(0)[0].specs
+        choice = tuning.choose(self.center, self.tried, self.seeds, spec.engine)
+        made_for = _made_for(self.results, self.supplies, self.name)
+        known = self.results.tunings.get(self.name, Tuning(self.name, made_for))
+        self.results.write_tuning(replace(known, rate=choice))
+        return True
+
+
+def _find_epochs(results: Results, supplies: Supplies, name: str) -> None:
+    experiment = results.experiment
+    choice = equal_seconds.choose(
+        supplies.pack(CONTROL, equal_seconds.for_timing(experiment.control), 0, is_tuning=True),
+        supplies.pack(name, equal_seconds.for_timing(experiment.arms[name].recipe), 0, is_tuning=True),
+        experiment.control.train.epochs,
+    )
+    results.write_tuning(Tuning(name, _made_for(results, supplies, name), epochs=choice))
+
+
+def _made_for(results: Results, supplies: Supplies, name: str) -> MadeFor:
+    from paribus.models import model_code_digest
+
+    arms = results.experiment.resolve({}).arms
+    recipe = arms[name].recipe
+    return MadeFor(
+        recipe=recipe.model_dump(mode="json"),
+        control=arms[CONTROL].recipe.model_dump(mode="json"),
+        data_fingerprint=supplies.data_of(recipe).fingerprint,
+        model_code=model_code_digest(recipe.model),
+    )

@@ -1,0 +1,281 @@
+"""Finding values with real tuning runs: test unseen, resumed, spread over workers, kept, on the embedded digits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paribus import tuning
+from paribus.config import Recipe
+from paribus.data import Dataset
+from paribus.engines import Event
+from paribus.engines.torch_engine import TorchEngine
+from paribus.errors import RunError
+from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, RunSpec
+from paribus.launch import conduct, equal_seconds
+from paribus.launch.conduct import RunOptions
+from paribus.launch.packs import Supplies
+from paribus.store import Checkpoint, Results
+from paribus.testing.engines import DATASET, check_engine, spec_for
+
+TINY = """
+[experiment]
+name = "fair"
+seeds = 1
+margin = 0.05
+[control]
+data = { name = "digits", size = 28, val = 150, train_size = 150 }
+model = { name = "lenet5", activation = "relu" }
+optim = { lr = 0.1 }
+train = { epochs = 2, batch_size = 32 }
+[[question]]
+id = "momentum"
+asks = "Momentum?"
+arms.momentum = { "optim.momentum" = 0.9 }
+arms.momentum-retuned = { "optim.momentum" = 0.9, "optim.lr" = "retune" }
+together = [["optim.momentum", "optim.lr"]]
+"""
+RUN = """
+import sys
+from pathlib import Path
+from paribus.experiment import Experiment
+from paribus.launch.conduct import RunOptions, run
+run(Experiment.load(sys.argv[1]), RunOptions(out=Path(sys.argv[2]), workers=2))
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The experiment run by two workers, never interrupted."""
+    out = tmp_path_factory.mktemp("results") / "whole"
+    return conduct.run(parse(), RunOptions(out=out, workers=2))
+
+
+def parse(*settings: str) -> Experiment:
+    return Experiment.parse(TINY, settings)
+
+
+def require_same_bits(one: Path, other: Path) -> None:
+    """Both folders hold the same choices, tuning runs and runs."""
+    names = ("epochs.jsonl", "predictions.npz", "model.safetensors")
+    files = [path.relative_to(one) for pattern in ("tuning/*.json", "*/*/**/*") for path in one.glob(pattern)]
+    kept = [path for path in files if path.name in names or path.parent.name == "tuning"]
+    assert len([path for path in kept if path.parts[0] == "tuning"]) >= 2 + 2 * 15
+    assert [path for path in kept if (one / path).read_bytes() != (other / path).read_bytes()] == []
+
+
+def test_rates_are_found_on_val_and_trained(whole: Results) -> None:
+    experiment = Results.open(whole.folder).experiment
+    for name in ("momentum-retuned", CONTROL_RETUNED):
+        rate = whole.tunings[name].rate
+        assert rate is not None
+        assert rate.seeds == (10_000, 10_001, 10_002) and rate.engine == "torch-1"
+        assert rate.grid == (0.01, 0.03, 0.1, 0.3, 1.0)
+        means = {}
+        for each in rate.tried:
+            runs = sorted((whole.folder / "tuning" / name / f"{each.lr:g}").iterdir())
+            assert [run.name for run in runs] == ["10000", "10001", "10002"]
+            last = [json.loads((run / "epochs.jsonl").read_text(encoding="utf-8").splitlines()[-1]) for run in runs]
+            means[each.lr] = float(np.mean([record["val_accuracy"] for record in last]))
+            assert each.val_accuracy == pytest.approx(means[each.lr])
+        assert means[rate.lr] == max(means.values())
+        assert experiment.arms[name].recipe.optim.lr == rate.lr if name in experiment.arms else rate.lr == 0.1
+    assert len(whole.runs("momentum-retuned")) == 1
+    assert whole.runs("momentum-retuned")[0].config()["recipe"]["optim"]["lr"] != "retune"
+    verdict = whole.read_json("verdicts.json")["questions"][0]["comparisons"][1]
+    assert verdict["control"] == experiment.baseline("momentum-retuned")
+
+
+def test_tuning_runs_keep_nothing_of_test(whole: Results) -> None:
+    names = {path.name for path in whole.folder.glob("tuning/*/*/*/*")}
+    assert names == {"config.json", "epochs.jsonl", "times.jsonl", "result.json"}
+    for path in whole.folder.glob("tuning/*/*/*/result.json"):
+        assert "test" not in path.read_text(encoding="utf-8")
+
+
+def test_killed_while_tuning_and_gone_on_with_one_worker_equals_uninterrupted_with_two(
+    whole: Results, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "fair.toml", tmp_path / "killed"
+    file.write_text(TINY, encoding="utf-8")
+    command = [sys.executable, "-c", RUN, str(file), str(out)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("tuning/*/*/*/result.json"))) < 5:
+        assert time.monotonic() < deadline, "no tuning run came to its end"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not list(out.glob("runs/*/*/result.json")), "nothing is compared before everything is found"
+    times = {path: path.stat().st_mtime_ns for path in out.glob("tuning/*/*/*/result.json")}
+    assert Results.open(out).experiment.arms["momentum-retuned"].recipe.unfound == ("optim.lr",)
+    conduct.run(parse(), RunOptions(out=out, workers=1))
+    require_same_bits(whole.folder, out)
+    assert times == {path: path.stat().st_mtime_ns for path in times}, "what was done is not done again"
+
+
+def test_what_was_found_stays_found(whole: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More seeds train only more runs, and another grid would not matter any more."""
+    before = {path: path.stat().st_mtime_ns for path in whole.folder.glob("tuning/**/*")}
+    monkeypatch.setattr(tuning, "GRID", (-4, 4))
+    ahead = conduct.plan(parse("experiment.seeds=2"), RunOptions(out=whole.folder, workers=2))
+    assert list(ahead.tuning) == []
+    assert {arm.missing for arm in ahead.arms} == {1}
+    more = conduct.run(parse("experiment.seeds=2"), RunOptions(out=whole.folder, workers=2))
+    assert before == {path: path.stat().st_mtime_ns for path in whole.folder.glob("tuning/**/*")}
+    assert [run.result.seed for run in more.runs("momentum-retuned")] == [0, 1]
+
+
+def test_what_was_found_for_another_recipe_is_set_aside(whole: Results, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(whole.folder), str(folder)], check=True)
+    path = folder / "tuning" / "momentum-retuned.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"made_for": content["made_for"] | {"data_fingerprint": "x"}}), "utf-8")
+    results = conduct.run(parse("experiment.seeds=1"), RunOptions(out=folder, workers=2))
+    assert len(list(folder.glob("superseded/tuning/momentum-retuned-*.json"))) == 1
+    assert results.tunings["momentum-retuned"].rate == whole.tunings["momentum-retuned"].rate
+
+
+def test_the_plan_counts_tuning_runs(whole: Results, tmp_path: Path) -> None:
+    ahead = conduct.plan(parse(), RunOptions(out=tmp_path / "none", workers=1))
+    assert [(arm.name, arm.missing, arm.epochs) for arm in ahead.tuning] == [
+        (CONTROL_RETUNED, 15, 2),
+        ("momentum-retuned", 15, 2),
+    ]
+    assert [(arm.name, arm.missing) for arm in ahead.arms] == [
+        (CONTROL, 1),
+        (CONTROL_RETUNED, 1),
+        ("momentum", 1),
+        ("momentum-retuned", 1),
+    ]
+    per_run = {arm.name: arm.seconds_per_run for arm in ahead.arms}
+    assert ahead.seconds == pytest.approx(
+        15 * (per_run[CONTROL_RETUNED] + per_run["momentum-retuned"]) + sum(per_run.values())
+    )
+
+
+def test_an_arm_that_cannot_be_tuned_costs_only_itself(tmp_path: Path) -> None:
+    model = tmp_path / "broken.py"
+    model.write_text(
+        "from torch import nn\nclass Broken(nn.Module):\n    def __init__(self):\n        raise RuntimeError('no')\n",
+        encoding="utf-8",
+    )
+    arm = f'arms.mine = {{ "model.name" = "{model}:Broken", "optim.lr" = "retune" }}\n'
+    text = TINY.partition("arms.momentum ")[0] + arm + 'together = [["model.name", "optim.lr"]]\n'
+    with pytest.raises(
+        RunError, match=r"15 of \d+ failed. The first is mine, tuning at rate 0.01, seed 10000: "
+    ) as got:
+        conduct.run(Experiment.parse(text, ["control.train.epochs=1"]), RunOptions(out=tmp_path / "out", workers=2))
+    assert "`tuning/mine/0.01/10000/failure.txt` there says all" in str(got.value)
+    results = Results.open(tmp_path / "out")
+    assert len(results.runs(CONTROL)) == 1 and results.runs("mine") == []
+    assert CONTROL_RETUNED in results.tunings
+
+
+def test_equal_seconds_are_measured_and_rounded_down() -> None:
+    choice = equal_seconds.choice_from(((1.0, 0.5), (3.0, 1.0), (1.0, 0.4)), 3, "torch-1")
+    assert (choice.ratio, choice.epochs) == (2.5, 7)
+    assert (choice.control_seconds_per_epoch, choice.seconds_per_epoch) == (1.0, 0.5)
+    assert equal_seconds.choice_from(((1.0, 10.0),), 3, "torch-1").epochs == 1
+
+
+def test_epochs_of_both_are_timed_in_turn(tmp_path: Path) -> None:
+    """An arm with a tenth of the images has epochs that are much shorter."""
+    experiment = parse("control.data.train_size=400")
+    supplies = Supplies.gather(experiment, None, "auto")
+    short = equal_seconds.for_timing(experiment.control.with_factors({"data.train_size": 40}))
+    assert short.train.epochs == equal_seconds.MOST_ROUNDS + 1
+    control, arm = (
+        supplies.pack(name, recipe, 0, is_tuning=True)
+        for name, recipe in (("control", equal_seconds.for_timing(experiment.control)), ("short", short))
+    )
+    choice = equal_seconds.choose(control, arm, control_epochs=10)
+    assert equal_seconds.LEAST_ROUNDS <= len(choice.rounds) <= equal_seconds.MOST_ROUNDS
+    assert choice.ratio > 1.5
+    assert choice.epochs == int(10 * choice.ratio)
+    broken = dataclasses.replace(arm, dataset=tmp_path / "nowhere")
+    with pytest.raises(
+        RunError, match=r"Epochs of `short` and of the control must be timed .* but this failed: .*Error"
+    ):
+        equal_seconds.choose(control, broken, control_epochs=10)
+
+
+def test_an_arm_in_equal_seconds_end_to_end(tmp_path: Path) -> None:
+    arm = 'arms.sigmoid = { "model.activation" = "sigmoid", "train.epochs" = "equal-seconds" }\n'
+    text = TINY.partition("arms.momentum ")[0] + arm + 'together = [["model.activation", "train.epochs"]]\n'
+    planned = conduct.plan(Experiment.parse(text), RunOptions(out=tmp_path / "out"))
+    assert [(each.name, each.epochs) for each in planned.arms] == [(CONTROL, 2), ("sigmoid", None)]
+    results = conduct.run(Experiment.parse(text), RunOptions(out=tmp_path / "out", workers=1))
+    choice = results.tunings["sigmoid"].epochs
+    assert choice is not None and results.tunings["sigmoid"].rate is None
+    assert results.runs("sigmoid")[0].result.epochs == choice.epochs
+    again = Results.open(tmp_path / "out").experiment.arms["sigmoid"]
+    assert again.recipe.train.epochs == choice.epochs and again.recipe.unfound == ()
+
+
+class Peeking(TorchEngine):
+    """Looks at the test images in the end, as a careless engine would."""
+
+    def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
+        yield from super().fit(pack, dataset, checkpoints)
+        dataset.test.images.mean()
+
+
+class Testing(TorchEngine):
+    """Takes a tuning run for any other."""
+
+    def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
+        plain = {dataclasses.replace(spec, is_tuning=False).digest: spec.digest for spec in pack}
+        known = {own: checkpoints[given] for own, given in plain.items() if given in checkpoints}
+        yield from super().fit([dataclasses.replace(spec, is_tuning=False) for spec in pack], DATASET, known)
+
+
+@pytest.mark.parametrize(
+    ("engine", "text"),
+    [
+        (Peeking(), "must not look at the test images"),
+        (Testing(), "a tuning run must end with TuningEnd"),
+    ],
+)
+def test_an_engine_that_looks_at_test_while_tuning_does_not_conform(engine: TorchEngine, text: str) -> None:
+    recipe = Recipe.parse(
+        {
+            "data": {"name": "easy", "val": 40},
+            "model": {"name": "lenet5"},
+            "optim": {"lr": 0.05, "momentum": 0.9},
+            "train": {"epochs": 3, "batch_size": 32},
+        }
+    )
+    with pytest.raises(AssertionError, match=text):
+        check_engine(engine, recipe)
+
+
+def test_a_data_set_without_test_is_whole_otherwise() -> None:
+    blind = DATASET.without_test()
+    assert blind.train is DATASET.train and blind.fingerprint == DATASET.fingerprint
+    assert len(DATASET.test) > 0
+    tuned = dataclasses.replace(spec_for(Recipe.parse(SMALL)), is_tuning=True)
+    with pytest.raises(AssertionError, match="A run that chooses something must not look"):
+        list(TorchEngine().fit([dataclasses.replace(tuned, is_tuning=False)], blind, {}))
+    with pytest.raises(AssertionError, match="A run that chooses something must not count"):
+        len(blind.test)
+    assert len(list(TorchEngine().fit([tuned], blind, {}))) == 2
+
+
+SMALL = {
+    "data": {"name": "easy", "val": 40},
+    "model": {"name": "lenet5"},
+    "optim": {"lr": 0.05},
+    "train": {"epochs": 1},
+}
