@@ -12,13 +12,13 @@ from paribus.launch import conduct
 from paribus.store import Results
 from paribus.testing.synthetic import example_experiment, write_results
 
-TRUTH = {"control": 0.8, "relu": 0.95}
+TRUTH = {"control": 0.7, "relu": 0.97}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("notebook") / "result"
-    results = write_results(folder, example_experiment(3, 2), TRUTH)
+    results = write_results(folder, example_experiment(6, 2), TRUTH)
     results.write_json("verdicts.json", verdicts.compute(results))
     return results
 

@@ -114,6 +114,7 @@ def make(folder: Path, number: int) -> Report:
         diverged=[run for run in every if rng.random() < 0.08] if rng.random() < 0.3 else [],
         missing=[run for run in every if rng.random() < 0.2] if rng.random() < 0.25 else [],
         seed=number,
+        probes=False,
     )
     if rng.random() < 0.5:
         measure(results, rng)

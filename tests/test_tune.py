@@ -238,7 +238,8 @@ class Testing(TorchEngine):
     def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
         plain = {dataclasses.replace(spec, is_tuning=False).digest: spec.digest for spec in pack}
         known = {own: checkpoints[given] for own, given in plain.items() if given in checkpoints}
-        yield from super().fit([dataclasses.replace(spec, is_tuning=False) for spec in pack], DATASET, known)
+        seen = DATASET if any(spec.is_tuning for spec in pack) else dataset
+        yield from super().fit([dataclasses.replace(spec, is_tuning=False) for spec in pack], seen, known)
 
 
 @pytest.mark.parametrize(
