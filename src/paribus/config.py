@@ -198,11 +198,12 @@ class TrainConfig(Table):
     """How long and in which batches.
 
     `keep` names the epoch whose weights are tested; `patience` stops the run after that many epochs without a better
-    validation loss.
+    validation loss. Without `shuffle` every epoch takes the training images in the order of their source.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=1)
+    shuffle: bool = True
     label_smoothing: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None

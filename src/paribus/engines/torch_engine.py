@@ -94,12 +94,11 @@ class _Run:
         The training loop. It ends early once the loss is no longer finite.
         """
         recipe, model, parameters = self.recipe, self.model, list(self.model.parameters())
-        order = torch.randperm(len(self.train_indices), generator=torch_generator(self.spec.seed, "order", epoch))
         augmenter = Augmenter(recipe.augment, self.spec.seed, epoch, len(self.train))
         sums = torch.zeros(4, dtype=torch.float64)
         model.train()
         steps = 0
-        for indices in self.train_indices[order].split(recipe.train.batch_size):
+        for indices in self.order(epoch).split(recipe.train.batch_size):
             rate = self.rate((epoch - 1) * self.steps_per_epoch + steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -117,6 +116,13 @@ class _Run:
             if steps % FINITE_CHECK_STEPS == 0 and not math.isfinite(sums[0].item()):
                 break
         return sums, steps
+
+    def order(self, epoch: int) -> torch.Tensor:
+        """Return the training indices as this epoch takes them; unshuffled, they ascend in the source's order."""
+        if not self.recipe.train.shuffle:
+            return self.train_indices
+        generator = torch_generator(self.spec.seed, "order", epoch)
+        return self.train_indices[torch.randperm(len(self.train_indices), generator=generator)]
 
     def rate(self, step: int) -> float:
         recipe = self.recipe

@@ -12,10 +12,11 @@ from paribus import checks, data, engines, verdicts
 from paribus.config import DataConfig
 from paribus.errors import RunError
 from paribus.experiment import Arm, Experiment, RunSpec
+from paribus.facts import Facts
 from paribus.launch import environment
 from paribus.launch.launcher import Pack, RunFailed
 from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
-from paribus.launch.progress import display
+from paribus.launch.progress import display, warn
 from paribus.store import Results, TestSet
 
 
@@ -85,6 +86,8 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         packs = _missing(results, _packs(experiment, prepared, options.engine))
         for spec in (spec for pack in packs for spec in pack.specs):
             results.set_aside(spec)  # All at once, so that a report never mixes old runs of an arm with new ones.
+        if packs or results.facts() is None:
+            results.write_facts(_survey(experiment, prepared))
         failed = _train(launcher, packs, results)
         rebuild(results)
     if failed:
@@ -129,6 +132,16 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
     return Plan(arms, launcher.workers, max(work / launcher.workers, longest), checks.design(experiment))
 
 
+def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
+    """Measure what checks need, without training and without a result folder.
+
+    Data sets that are not on this machine are not downloaded, but named among what could not be looked at.
+    """
+    from paribus.survey import survey
+
+    return survey(experiment, lambda config: data.load_prepared(data.prepare(config, data_dir, download=False).folder))
+
+
 def rebuild(results: Results) -> dict[str, Any]:
     """Write verdicts.json, report.md and report.html from what the store holds; return the verdicts."""
     from paribus.report import write_report
@@ -153,6 +166,15 @@ def _require_splits(experiment: Experiment, prepared: dict[str, data.Prepared]) 
     """Draw one split of each kind, so that impossible ones are refused before anything is trained."""
     for config in {arm.recipe.data for arm in experiment.arms.values()}:
         data.draw(data.load_prepared(prepared[_data_key(config)].folder), config, experiment.seeds[0])
+
+
+def _survey(experiment: Experiment, prepared: dict[str, data.Prepared]) -> Facts:
+    """Measure data and networks, and name on stderr what checks find in them: nothing is trained yet."""
+    from paribus.survey import survey
+
+    facts = survey(experiment, lambda config: data.load_prepared(prepared[_data_key(config)].folder))
+    warn(checks.measured(experiment, facts))
+    return facts
 
 
 def _keep_test_sets(results: Results, prepared: dict[str, data.Prepared]) -> None:

@@ -11,6 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from paribus.checks import Finding
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import EpochDone, News, RunDone, RunFailed
 from paribus.wording import duration
@@ -126,6 +127,13 @@ def display(specs: Sequence[RunSpec], workers: int, stream: TextIO | None = None
     stream = stream or sys.stderr
     estimate = Estimate(specs, workers)
     return Bar(estimate, len(specs), stream) if stream.isatty() else Lines(estimate, len(specs), stream)
+
+
+def warn(findings: Sequence[Finding]) -> None:
+    """Name on stderr the checks that fire, before anything is trained."""
+    for each in findings:
+        if each.outcome == "fired":
+            sys.stderr.write(f"{each.code} ({each.level}), {each.where}: {each.message}\n")
 
 
 def _summary(estimate: Estimate, finished: int, runs: int) -> str:
