@@ -197,7 +197,8 @@ def _floor(run: Run) -> tuple[float, tuple[float, float]] | None:
 
 
 def _classes(names: list[str]) -> str:
-    shown = named(names[:5]) if len(names) <= 5 else f"{', '.join(f'`{name}`' for name in names[:5])} and others"
+    more = [f"{len(names) - 5} more"] if len(names) > 5 else []
+    shown = listed([f"`{name}`" for name in names[:5]] + more)
     return f"class {shown}" if len(names) == 1 else f"the classes {shown}"
 
 
