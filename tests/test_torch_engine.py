@@ -69,7 +69,7 @@ def test_without_shuffling_the_order_is_the_sources(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Batches, "gather", note)
     expected = draw(DATASET, VARIANTS["plain"].data, 0).train_indices
-    orders = {}
+    orders: dict[str, list[list[int]]] = {}
     for name in ("unshuffled", "plain"):
         taken.clear()
         events = TorchEngine().fit([spec_for(VARIANTS[name])], DATASET, {})

@@ -136,9 +136,14 @@ def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
     """Measure what checks need, without training and without a result folder.
 
     Data sets that are not on this machine are not downloaded, but named among what could not be looked at.
+
+    Raises:
+        DataError: If `data_dir` is no folder.
     """
+    from paribus.data.sources import search_folders
     from paribus.survey import survey
 
+    search_folders(data_dir)
     return survey(experiment, lambda config: data.load_prepared(data.prepare(config, data_dir, download=False).folder))
 
 
