@@ -73,7 +73,7 @@ class RunSpec:
         return _digest(
             {
                 "seed": self.seed,
-                "recipe": self.recipe.model_dump(mode="json"),
+                "recipe": _without_later_keys(self.recipe.model_dump(mode="json")),
                 "data": self.data_fingerprint,
                 "engine": self.engine,
                 "model_code": self.model_code,
@@ -403,6 +403,18 @@ def _without_none(value: Any) -> Any:
     return value
 
 
+def _without_later_keys(tables: dict[str, Any]) -> dict[str, Any]:
+    """Leave out keys that came later where they have their defaults: older runs were trained by these."""
+    return {
+        table: {key: value for key, value in keys.items() if (f"{table}.{key}", value) not in _LATER_KEYS.items()}
+        for table, keys in tables.items()
+    }
+
+
 def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_LATER_KEYS: dict[str, Value] = {"train.shuffle": True}
+"""Keys added since digests were first stored, with the value that says nothing new."""

@@ -83,8 +83,9 @@ def shared_rate(experiment: Experiment) -> Places:
             for other in _arms_of(experiment, question)
         )
         if not retuned:
+            verb = "changes" if len(changed) == 1 else "change"
             places[arm.name] = (
-                f"{named(list(changed))} changes while `optim.lr` stays at {arm.recipe.optim.lr:g}, and no arm of "
+                f"{named(list(changed))} {verb} while `optim.lr` stays at {arm.recipe.optim.lr:g}, and no arm of "
                 f"`{question.id}` gives it a rate of its own. The result holds at this rate only."
             )
     return list(places.items())

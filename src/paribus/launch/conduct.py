@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from paribus import checks, data, engines, verdicts
-from paribus.config import DataConfig
-from paribus.errors import RunError
+from paribus.errors import DataError, RunError
 from paribus.experiment import Arm, Experiment, RunSpec
 from paribus.facts import Facts
 from paribus.launch import environment
 from paribus.launch.launcher import Pack, RunFailed
 from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
 from paribus.launch.progress import display, warn
+from paribus.launch.survey_process import data_key, survey_apart
 from paribus.store import Results, TestSet
 
 
@@ -118,7 +118,7 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
     measured: dict[str, float] = {}
     for arm in experiment.arms.values():
         seconds = [each.result.seconds for each in results.runs(arm.name)]
-        folder = prepared[_data_key(arm.recipe.data)].folder
+        folder = prepared[data_key(arm.recipe.data)].folder
         per_run = (
             sum(seconds) / len(seconds)
             if seconds
@@ -140,11 +140,14 @@ def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
     Raises:
         DataError: If `data_dir` is no folder.
     """
-    from paribus.data.sources import search_folders
-    from paribus.survey import survey
-
-    search_folders(data_dir)
-    return survey(experiment, lambda config: data.load_prepared(data.prepare(config, data_dir, download=False).folder))
+    data.search_folders(data_dir)
+    folders, refusals = {}, {}
+    for config in (arm.recipe.data for arm in experiment.arms.values()):
+        try:
+            folders[data_key(config)] = data.prepare(config, data_dir, download=False).folder
+        except DataError as error:
+            refusals[data_key(config)] = str(error)
+    return survey_apart(experiment, folders, refusals)
 
 
 def rebuild(results: Results) -> dict[str, Any]:
@@ -157,28 +160,21 @@ def rebuild(results: Results) -> dict[str, Any]:
     return content
 
 
-def _data_key(config: DataConfig) -> str:
-    """Return what decides the prepared images; how many of them train or validate does not."""
-    return f"{config.name}|{config.size}|{config.pad}"
-
-
 def _prepare(experiment: Experiment, data_dir: Path | None) -> dict[str, data.Prepared]:
-    configs = {_data_key(arm.recipe.data): arm.recipe.data for arm in experiment.arms.values()}
+    configs = {data_key(arm.recipe.data): arm.recipe.data for arm in experiment.arms.values()}
     return {key: data.prepare(config, data_dir) for key, config in configs.items()}
 
 
 def _require_splits(experiment: Experiment, prepared: dict[str, data.Prepared]) -> None:
     """Draw one split of each kind, so that impossible ones are refused before anything is trained."""
     for config in {arm.recipe.data for arm in experiment.arms.values()}:
-        data.draw(data.load_prepared(prepared[_data_key(config)].folder), config, experiment.seeds[0])
+        data.draw(data.load_prepared(prepared[data_key(config)].folder), config, experiment.seeds[0])
 
 
 def _survey(experiment: Experiment, prepared: dict[str, data.Prepared]) -> Facts:
-    """Measure data and networks, and name on stderr what checks find in them: nothing is trained yet."""
-    from paribus.survey import survey
-
-    facts = survey(experiment, lambda config: data.load_prepared(prepared[_data_key(config)].folder))
-    warn(checks.measured(experiment, facts))
+    """Measure data and networks, and say on stderr what checks find in them: nothing is trained yet."""
+    facts = survey_apart(experiment, {key: each.folder for key, each in prepared.items()}, {})
+    warn(checks.measured(experiment, facts), facts.unseen)
     return facts
 
 
@@ -194,7 +190,7 @@ def _packs(experiment: Experiment, prepared: dict[str, data.Prepared], engine: s
     packs = []
     for seed in experiment.seeds:
         for arm in sorted(experiment.arms.values(), key=lambda arm: -arm.recipe.train.epochs):
-            packs.append(_pack(arm, seed, prepared[_data_key(arm.recipe.data)], engine))
+            packs.append(_pack(arm, seed, prepared[data_key(arm.recipe.data)], engine))
     return packs
 
 

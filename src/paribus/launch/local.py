@@ -24,7 +24,7 @@ THREADS_PER_RUN = 1
 
 # glibc gives big blocks back to the system after each use, so that every step would fault its pages in anew. These
 # settings keep them; they cost no more memory than the step's peak. Other C libraries ignore them.
-_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "16777216"}
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "16777216"}
 
 
 def available_cores() -> int:
@@ -109,7 +109,7 @@ class _Worker:
                 [sys.executable, "-P", "-m", "paribus.launch.worker", str(THREADS_PER_RUN)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS_PER_RUN)},
+                env={**ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS_PER_RUN)},
                 text=True,
                 encoding="utf-8",
             )

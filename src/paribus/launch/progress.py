@@ -129,11 +129,13 @@ def display(specs: Sequence[RunSpec], workers: int, stream: TextIO | None = None
     return Bar(estimate, len(specs), stream) if stream.isatty() else Lines(estimate, len(specs), stream)
 
 
-def warn(findings: Sequence[Finding]) -> None:
-    """Name on stderr the checks that fire, before anything is trained."""
-    for each in findings:
-        if each.outcome == "fired":
-            sys.stderr.write(f"{each.code} ({each.level}), {each.where}: {each.message}\n")
+def warn(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> None:
+    """Name on stderr the checks that fire, and what they could not look at, before anything is trained."""
+    lines = [
+        f"{each.code} ({each.level}), {each.where}: {each.message}" for each in findings if each.outcome == "fired"
+    ]
+    for line in [*lines, *(f"not looked at: {each}" for each in unseen)]:
+        sys.stderr.write(f"{line}\n")
 
 
 def _summary(estimate: Estimate, finished: int, runs: int) -> str:

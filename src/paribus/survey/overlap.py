@@ -15,7 +15,7 @@ from torch.nn import functional
 from paribus.facts import Copies
 
 Images = npt.NDArray[np.uint8]
-SIDE = 8
+SIDE = 6
 SAME = 0.995
 """Correlation of two images over all pixels from which they are one picture. Different pictures stay below: the
 nearest training image of any test image reaches 0.990 in MNIST, in DHCD (but for five exact copies) and in digits at
@@ -51,7 +51,7 @@ def _digest(image: Images) -> bytes:
 def near_copies(train: Images, test: Images) -> Copies | None:
     """Find test images that are a training image again, with other brightness, contrast or compression.
 
-    The images are shrunk to 8 x 8 to find each test image's most similar training image, which is then compared with it
+    The images are shrunk to 6 x 6 to find each test image's most similar training image, which is then compared with it
     over all pixels. Exact copies are left to `copies`.
 
     Args:
