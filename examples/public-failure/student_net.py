@@ -1,4 +1,4 @@
-"""LeNet-5 as a published solution of the assignment has it, with its mistake: every layer but no layer is last.
+"""LeNet-5 as published solutions of the assignment have it, with their mistake on the last layer.
 
 The activation is a parameter, and `forward` applies it behind each layer in turn, the logits included.
 """
