@@ -19,7 +19,7 @@ export PARIBUS_CACHE
 PARIBUS_REPORTS ?= 200
 export PARIBUS_REPORTS
 
-.PHONY: help demo test lint types pytest snapshots bench clean
+.PHONY: help demo test lint types pytest snapshots public-failure bench clean
 
 help:
 	@echo "make demo    install into .venv, run the experiment lenet-digits, print where the report is"
@@ -49,6 +49,12 @@ gallery-%: .venv/installed
 	rm -rf docs/gallery/$* && mkdir -p docs/gallery/$*
 	cd results/$* && cp -r experiment.toml environment.json verdicts.json report.md figures $(CURDIR)/docs/gallery/$*
 	$(BIN)/python tests/test_docs.py
+
+# The published solution with its mistakes, whole: docs/public-failure.md is made from it.
+public-failure: .venv/installed
+	$(BIN)/paribus run examples/public-failure/experiment.toml
+	cp results/public-failure/verdicts.json examples/public-failure/
+	$(BIN)/python tests/test_public_failure.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/engine/epoch.py

@@ -29,7 +29,7 @@ seeds = 12
 margin = 0.01
 
 [control]
-data = { name = "digits", val = 200 }
+data = { name = "digits", size = 28, val = 200 }
 model = { name = "lenet5" }
 optim = { lr = 0.1 }
 train = { epochs = 3 }
@@ -346,6 +346,30 @@ def test_check_of_level_error_is_exit_status_2(
         monkeypatch.setattr(checks, "design", lambda experiment, found=findings: found)
         assert main(["check", file]) == status
         assert (code in capsys.readouterr().out) == (status == 2)
+
+
+def test_check_says_what_it_could_not_look_at(
+    file: str, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Data that is not here is neither downloaded nor an error."""
+    monkeypatch.delenv("PARIBUS_DATA", raising=False)
+    assert main(["check", file, "--set", "control.data.name=mnist"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.startswith("not looked at: The data `mnist`: MNIST handwritten digits must be in one of the folders")
+    assert "It is not downloaded only to be looked at." in printed
+    assert printed.endswith("No check fires.")
+
+
+def test_check_refuses_a_data_folder_that_is_none(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", file, "--data-dir", str(tmp_path / "nowhere")]) == 2
+    assert "The data folder must exist, but" in capsys.readouterr().err
+
+
+def test_check_finds_what_only_the_data_show(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", file, "--set", "experiment.margin=0.001"]) == 0
+    assert "P022" in capsys.readouterr().out
 
 
 def test_check_reads_results(

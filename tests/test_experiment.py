@@ -368,6 +368,12 @@ def test_the_digest_never_changes() -> None:
     assert spec().digest[:16] == GOLDEN_DIGEST
 
 
+def test_a_key_that_came_later_counts_only_where_it_is_set() -> None:
+    plain = spec()
+    ordered = dataclasses.replace(plain, recipe=plain.recipe.with_factors({"train.shuffle": False}))
+    assert ordered.digest != plain.digest
+
+
 @pytest.mark.parametrize("name", experiments.names())
 def test_shipped_experiments_ask_everything(name: str) -> None:
     experiment = Experiment.load(experiments.find(name))

@@ -203,7 +203,34 @@ def test_a_dying_worker_is_named(tiny: Path, tmp_path: Path) -> None:
     text = TINY + f'[[question]]\nid = "mine"\nasks = "?"\narms.mine = {{ "model.name" = "{model}:Dying" }}\n'
     with pytest.raises(RunError, match="worker process ended \\(signal SIGKILL\\)"):
         conduct.run(Experiment.parse(text, settings), RunOptions(out=tmp_path / "out", workers=1))
-    assert len(Results.open(tmp_path / "out").runs("dropout")) == 1
+    results = Results.open(tmp_path / "out")
+    assert len(results.runs("dropout")) == 1
+    facts = results.facts()
+    assert facts is not None and "ended (signal SIGKILL)" in facts.unseen[0]
+
+
+def test_a_network_that_prints_asks_or_dies_cannot_harm_the_survey(
+    tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It runs in a process of its own, as training does."""
+    model = tmp_path / "network.py"
+    head = TINY.partition("[[question]]")[0].replace('"lenet5"', f'"{model}:Network"')
+    code = (
+        "import os, signal\nfrom torch import nn\nclass Network(nn.Module):\n"
+        "    def __init__(self, num_classes):\n        super().__init__()\n"
+        "        self.layer = nn.LazyLinear(num_classes)\n        @\n"
+        "    def forward(self, x):\n        return self.layer(x.flatten(1))\n"
+    )
+    model.write_text(code.replace("@", "print('hello from the network')"), encoding="utf-8")
+    seen = conduct.look(Experiment.parse(head))
+    assert (len(seen.data), len(seen.models), seen.unseen) == (1, 1, ())
+    assert "hello from the network" in capfd.readouterr().err
+    model.write_text(code.replace("@", "input('which?')"), encoding="utf-8")
+    (reason,) = conduct.look(Experiment.parse(head)).unseen
+    assert "EOFError" in reason
+    model.write_text(code.replace("@", "os.kill(os.getpid(), signal.SIGKILL)"), encoding="utf-8")
+    (reason,) = conduct.look(Experiment.parse(head)).unseen
+    assert reason == ("Data and networks: the process that looks at them ended (signal SIGKILL); a network may end it.")
 
 
 def test_an_impossible_split_is_refused_before_anything_is_trained(tiny: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 from dataclasses import replace
@@ -202,6 +203,17 @@ def test_a_config_without_a_recipe_is_not_of_this_experiment(results: Results) -
     (finish(results, spec_of(results)) / "config.json").write_text("{}")
     assert results.runs("control") == []
     assert results.state(spec_of(results)) == "superseded"
+
+
+def test_a_run_older_than_a_key_was_trained_by_its_default(results: Results) -> None:
+    path = finish(results, spec_of(results)) / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["recipe"]["train"]["shuffle"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert len(results.runs("control")) == 1
+    content["recipe"]["train"]["shuffle"] = False
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert results.runs("control") == []
 
 
 def test_a_folder_of_another_experiment_is_refused(results: Results) -> None:

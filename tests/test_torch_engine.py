@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from paribus.batches import Batches
 from paribus.config import Recipe
 from paribus.data import draw
 from paribus.engines.torch_engine import TorchEngine
@@ -36,6 +37,7 @@ VARIANTS = {
     "batch-norm": recipe(model={"name": "charcnn", "width": 4}, optim={"lr": 0.01, "momentum": 0.9}),
     "augmented": recipe(augment={"shift": 0.5, "elastic": 0.5}),
     "best": recipe(train={"epochs": 3, "batch_size": 32, "keep": "best", "patience": 3}),
+    "unshuffled": recipe(train={"epochs": 3, "batch_size": 32, "shuffle": False}),
     "cosine": recipe(schedule={"name": "cosine", "warmup_epochs": 1.0}),
 }
 
@@ -54,6 +56,32 @@ def test_global_stream_neither_matters_nor_moves() -> None:
     torch.manual_seed(2)
     other = fit_one(TorchEngine(), spec)[1]
     assert np.array_equal(one.predictions.logits, other.predictions.logits)
+
+
+def test_without_shuffling_the_order_is_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch takes the same ascending indices; shuffled epochs take others, each its own."""
+    taken: list[list[int]] = []
+    gather = Batches.gather
+
+    def note(batches: Batches, indices: torch.Tensor) -> torch.Tensor:
+        taken.append(indices.tolist())
+        return gather(batches, indices)
+
+    monkeypatch.setattr(Batches, "gather", note)
+    expected = draw(DATASET, VARIANTS["plain"].data, 0).train_indices
+    orders: dict[str, list[list[int]]] = {}
+    for name in ("unshuffled", "plain"):
+        taken.clear()
+        events = TorchEngine().fit([spec_for(VARIANTS[name])], DATASET, {})
+        orders[name] = []
+        for _ in range(2):
+            next(events)
+            batches = taken[: math.ceil(len(expected) / 32)]
+            orders[name].append([index for batch in batches for index in batch])
+            taken.clear()
+    assert orders["unshuffled"] == [expected.tolist()] * 2
+    assert [sorted(order) for order in orders["plain"]] == [expected.tolist()] * 2
+    assert expected.tolist() != orders["plain"][0] != orders["plain"][1]
 
 
 def test_equals_a_loop_written_out() -> None:

@@ -24,7 +24,7 @@ class ArmRuns:
     """The finished and diverged runs of one arm, in the order of the seeds.
 
     `correct` (0 or 1) and `loss` (nats, infinite where a logit is not finite) are (n, m) for n runs on m test examples;
-    `labels` is (m,). Without runs they are empty.
+    `labels` is (m,). Without runs they are empty. `class_names` are those of the test set.
     """
 
     name: str
@@ -32,6 +32,7 @@ class ArmRuns:
     correct: Floats
     loss: Floats
     labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -72,7 +73,8 @@ def _load_arm(results: Results, name: str) -> ArmRuns:
             )
     correct = np.stack([each.correct for each in predictions]).astype(np.float64)
     loss = np.stack([cross_entropy(each.logits, each.labels) for each in predictions])
-    return ArmRuns(name, runs, correct, loss, labels)
+    class_names = results.class_names(runs[0].config()["data_fingerprint"])
+    return ArmRuns(name, runs, correct, loss, labels, class_names)
 
 
 def summary(arm: ArmRuns) -> dict[str, Any]:

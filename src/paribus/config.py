@@ -53,6 +53,11 @@ class DataConfig(Table):
     pad: int = Field(default=0, ge=0, le=64)
     train_size: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
 
+    @property
+    def images_key(self) -> str:
+        """What decides the prepared images; how many of them train or validate does not."""
+        return f"{self.name}|{self.size}|{self.pad}"
+
 
 Activation = Literal["tanh", "scaled-tanh", "relu", "gelu", "sigmoid"]
 Pooling = Literal["avg", "max", "stride", "trainable"]
@@ -200,11 +205,12 @@ class TrainConfig(Table):
     """How long and in which batches.
 
     `keep` names the epoch whose weights are tested; `patience` stops the run after that many epochs without a better
-    validation loss.
+    validation loss. Without `shuffle` every epoch takes the training images in the order of their source.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=1)
+    shuffle: bool = True
     label_smoothing: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None

@@ -74,7 +74,7 @@ def compute(results: Results) -> dict[str, Any]:
         StoreError: If a stored file is damaged, or runs of one arm were tested on different examples.
     """
     experiment, arms = results.experiment, load(results)
-    findings = checks.design(experiment) + checks.outcome(results, arms)
+    findings = checks.design(experiment) + checks.measured(experiment, results.facts()) + checks.outcome(results, arms)
     sweeps = {q.id: sweep(q, experiment, arms) for q in experiment.questions if q.kind == "sweep"}
     family = _family(experiment, arms, sweeps)
     adjusted = _adjusted(family)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
 from paribus.checks.places import WHOLE, Places, of_question
-from paribus.experiment import Arm, Experiment, Question
+from paribus.experiment import CONTROL, Arm, Experiment, Question
 from paribus.stats import LEVEL
 from paribus.wording import count, named
 
@@ -82,8 +83,9 @@ def shared_rate(experiment: Experiment) -> Places:
             for other in _arms_of(experiment, question)
         )
         if not retuned:
+            verb = "changes" if len(changed) == 1 else "change"
             places[arm.name] = (
-                f"{named(list(changed))} changes while `optim.lr` stays at {arm.recipe.optim.lr:g}, and no arm of "
+                f"{named(list(changed))} {verb} while `optim.lr` stays at {arm.recipe.optim.lr:g}, and no arm of "
                 f"`{question.id}` gives it a rate of its own. The result holds at this rate only."
             )
     return list(places.items())
@@ -117,12 +119,12 @@ def updates_not_held(experiment: Experiment) -> Places:
     return list(places.items())
 
 
-_CHARACTERS = ("mnist", "dhcd", "digits")
+CHARACTERS = ("mnist", "dhcd", "digits")
 
 
 def flipped_characters(experiment: Experiment) -> Places:
     """P006: an arm flips images of characters."""
-    arms = [(name, arm.recipe) for name, arm in experiment.arms.items() if arm.recipe.data.name in _CHARACTERS]
+    arms = [(name, arm.recipe) for name, arm in experiment.arms.items() if arm.recipe.data.name in CHARACTERS]
     if not arms:
         return None
     message = "Flipping changes which character an image of `{}` shows, or makes one that nobody writes."
@@ -133,5 +135,96 @@ def flipped_characters(experiment: Experiment) -> Places:
     ]
 
 
+def other_data_named(experiment: Experiment) -> Places:
+    """P014: a text names a known data set, and the images come from another known one."""
+    texts = [(WHOLE, f"{experiment.name} {experiment.title}", list(experiment.arms.values()))]
+    texts += [
+        (of_question(question), question.asks, [experiment.arms[CONTROL], *_arms_of(experiment, question)])
+        for question in experiment.questions
+    ]
+    places, applies = [], False
+    for where, text, arms in texts:
+        used = set().union(*(_data_sets_named(arm.recipe.data.name) for arm in arms))
+        named_here = _data_sets_named(text)
+        applies = applies or bool(used)
+        if used and named_here and not used & named_here:
+            message = f"The text names {named(sorted(named_here))}, but the images are of {named(sorted(used))}."
+            places.append((where, message))
+    return places if applies else None
+
+
+def not_shuffled(experiment: Experiment) -> Places:
+    """P016: training takes the images in their stored order, and no arm asks what that does."""
+    arms = [arm.name for arm in experiment.arms.values() if not (arm.recipe.train.shuffle or _asks_shuffle(arm))]
+    message = "Every epoch takes the training images in their stored order: `train.shuffle` is false."
+    return [(WHOLE, message)] if len(arms) == len(experiment.arms) else [(arm, message) for arm in arms]
+
+
+def confounded(experiment: Experiment) -> Places:
+    """P017: an arm changes two factors, and no arm of the experiment changes either alone."""
+    several = [(arm, _own_factors(arm)) for arm in experiment.arms.values() if len(arm.factors) > 1]
+    if not several:
+        return None
+    alone = [dict(arm.factors) for arm in experiment.arms.values() if len(arm.factors) == 1]
+    return [
+        (
+            arm.name,
+            f"{named(factors)} change together, and no arm changes one of them alone: a difference can be put down to "
+            "the pair only.",
+        )
+        for arm, factors in several
+        if len(factors) > 1 and not any({factor: arm.factors[factor]} in alone for factor in factors)
+    ]
+
+
+def _own_factors(arm: Arm) -> list[str]:
+    """The factors of an arm without those that come along: what fairness asks for, and options of what is changed."""
+
+    def comes_along(factor: str) -> bool:
+        table = factor.partition(".")[0]
+        is_option = factor != f"{table}.name" and f"{table}.name" in arm.factors
+        return is_option or any(other in arm.factors for other in _COMPANIONS.get(factor, ()))
+
+    return [factor for factor in arm.factors if not comes_along(factor)]
+
+
+def _asks_shuffle(arm: Arm) -> bool:
+    return "train.shuffle" in arm.factors
+
+
+def _data_sets_named(text: str) -> set[str]:
+    """The known data sets that a text or a path names; a longer name is not also the shorter one in it."""
+    if text in _DATA_SETS:
+        return {text}
+    words = f" {re.sub('[^a-z0-9]+', ' ', text.lower())} "
+    found = set()
+    for phrase, name in sorted(_PHRASES.items(), key=lambda each: -len(each[0])):
+        if f" {phrase} " in words:
+            found.add(name)
+            words = words.replace(f" {phrase} ", "  ")
+    return found
+
+
 def _arms_of(experiment: Experiment, question: Question) -> list[Arm]:
     return [experiment.arms[name] for name in question.arms]
+
+
+_COMPANIONS = {"optim.lr": _RATE_BOUND, "train.epochs": ("train.batch_size",)}
+"""What P004 and P005 ask to be changed along with what."""
+
+_DATA_SETS: dict[str, tuple[str, ...]] = {
+    "mnist": ("mnist",),
+    "fashion-mnist": ("fashion mnist", "fashionmnist"),
+    "kmnist": ("kmnist", "kuzushiji"),
+    "emnist": ("emnist",),
+    "dhcd": ("dhcd", "devanagari"),
+    "digits": ("optdigits", "sklearn digits", "scikit learn digits"),
+    "cifar-10": ("cifar 10", "cifar10"),
+    "cifar-100": ("cifar 100", "cifar100"),
+    "svhn": ("svhn", "street view house numbers"),
+    "dogs-vs-cats": ("dogs vs cats", "cats vs dogs", "dogs and cats", "cats and dogs", "cats dogs"),
+    "sign-digits": ("sign digits", "sign language", "sign mnist"),
+}
+"""Data sets by the words that name them. ImageNet is not one: texts name it as the source of weights."""
+
+_PHRASES = {phrase: name for name, phrases in _DATA_SETS.items() for phrase in phrases}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from paribus.arms import ArmRuns, best_on_val
+from paribus.checks.check import Arms
+from paribus.checks.of_data import FEW_IMAGES
+from paribus.checks.of_model import loss_floor
 from paribus.checks.places import Places, of_question
 from paribus.config import RATE
 from paribus.experiment import CONTROL, Experiment
 from paribus.stats import wilson
-from paribus.wording import count, interval, named, percent, setting
+from paribus.store import Run
+from paribus.wording import count, interval, listed, loss, named, percent, setting
 
-Arms = Mapping[str, ArmRuns]
+MOST_DEAD = 0.5
+MOST_SATURATED = 0.75
+AT_BOUNDS = 0.1
+"""Share of logits within 5 % of their range from its ends; normal ones have a hundredth there, squashed ones most."""
 
 
 def never_ran(experiment: Experiment, arms: Arms) -> Places:
@@ -74,7 +80,8 @@ def diverged(_: Experiment, arms: Arms) -> Places:
     return [
         (
             arm.name,
-            f"{arm.diverged} of {count(len(arm.runs), 'run')} diverged and {_verb(arm.diverged)} in every mean.",
+            f"{arm.diverged} of {count(len(arm.runs), 'run')} diverged and {_verb(arm.diverged, 'count')} in every "
+            "mean.",
         )
         for arm in ran
         if arm.diverged
@@ -136,8 +143,83 @@ def other_test_images(_: Experiment, arms: Arms) -> Places:
     return [(arm.name, message) for arm in others if not np.array_equal(arm.labels, control.labels)]
 
 
-def _verb(number: int) -> str:
-    return "counts" if number == 1 else "count"
+def dead_classes(_: Experiment, arms: Arms) -> Places:
+    """P028: a run that learned something never names a class that the test set holds."""
+    places, applies = [], False
+    for arm in arms.values():
+        present = np.flatnonzero(np.bincount(arm.labels, minlength=len(arm.class_names)) >= FEW_IMAGES)
+        learned = [
+            run
+            for run in arm.runs
+            if run.result.status == "finished" and not _is_no_better_than_majority(arm, run.result.test_accuracy)
+        ]
+        applies = applies or bool(learned)
+        dead = [np.setdiff1d(present, run.predictions().classes) for run in learned]
+        hit = [classes for classes in dead if len(classes)]
+        if hit:
+            names = [arm.class_names[label] for label in np.unique(np.concatenate(hit))]
+            share = f"{len(hit)} of {count(len(arm.runs), 'run')}"
+            places.append((arm.name, f"{share} never {_verb(len(hit), 'predict')} {_classes(names)}."))
+    return places if applies else None
+
+
+def dead_units(_: Experiment, arms: Arms) -> Places:
+    """P032: in the mean over runs, over half of a layer's units are dead or three quarters of its values saturated."""
+    places, applies = [], False
+    for arm in arms.values():
+        probes = [probe for run in arm.runs if (probe := run.probes()) is not None]
+        applies = applies or bool(probes)
+        faults = []
+        for layer in probes[0].layers if probes else ():
+            same = [each for probe in probes for each in probe.layers if each.layer == layer.layer]
+            dead = [each.dead / each.units for each in same if each.dead is not None]
+            saturated = [each.saturated for each in same if each.saturated is not None]
+            if dead and np.mean(dead) > MOST_DEAD:
+                faults.append(f"{percent(float(np.mean(dead)))} % of the units of `{layer.layer}` are dead")
+            if saturated and np.mean(saturated) > MOST_SATURATED:
+                share = percent(float(np.mean(saturated)))
+                faults.append(f"{share} % of the values of `{layer.layer}` are saturated")
+        if faults:
+            places.append((arm.name, f"{listed(faults)} (mean of {count(len(probes), 'run')})."))
+    return places if applies else None
+
+
+def loss_under_a_floor(_: Experiment, arms: Arms) -> Places:
+    """P033: a run's logits lie at their bounds, and the loss that these allow is over half of its test loss."""
+    places, applies = [], False
+    for arm in arms.values():
+        finished = [run for run in arm.runs if run.result.status == "finished" and run.result.test_loss]
+        applies = applies or bool(finished)
+        floors = [floor for run in finished if (floor := _floor(run)) is not None]
+        if floors:
+            low, high = min(floors)[1]
+            message = (
+                f"In {len(floors)} of {count(len(arm.runs), 'run')} the logits stay within {loss(low)} to "
+                f"{loss(high)}, where the loss cannot fall below {loss(min(floors)[0])} nats."
+            )
+            places.append((arm.name, message))
+    return places if applies else None
+
+
+def _floor(run: Run) -> tuple[float, tuple[float, float]] | None:
+    """The least loss that the range of a run's logits allows, with that range, where it hinders the run."""
+    logits = run.predictions().logits
+    low, high = float(logits.min()), float(logits.max())
+    floor = loss_floor(low, high, logits.shape[1])
+    edge = 0.05 * (high - low)
+    at_bounds = float(np.mean((logits <= low + edge) | (logits >= high - edge)))
+    hinders = floor >= (run.result.test_loss or 0.0) / 2
+    return (floor, (low, high)) if hinders and at_bounds >= AT_BOUNDS else None
+
+
+def _classes(names: list[str]) -> str:
+    more = [f"{len(names) - 5} more"] if len(names) > 5 else []
+    shown = listed([f"`{name}`" for name in names[:5]] + more)
+    return f"class {shown}" if len(names) == 1 else f"the classes {shown}"
+
+
+def _verb(number: int, verb: str) -> str:
+    return f"{verb}s" if number == 1 else verb
 
 
 def _majority(arm: ArmRuns) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from paribus.experiment import Question
+from collections.abc import Sequence
+
+from paribus.experiment import Experiment, Question
 
 WHOLE = "whole experiment"
 Places = list[tuple[str, str]] | None
@@ -12,3 +14,9 @@ Places = list[tuple[str, str]] | None
 def of_question(question: Question) -> str:
     """Return the place of a question; no arm's name holds a space."""
     return f"question {question.id}"
+
+
+def of_arms(experiment: Experiment, arms: Sequence[str], message: str) -> list[tuple[str, str]]:
+    """Return a message at each of some arms, or at the whole experiment where these are all of them."""
+    here = [name for name in experiment.arms if name in arms]
+    return [(WHOLE, message)] if len(here) == len(experiment.arms) else [(name, message) for name in here]

@@ -70,10 +70,11 @@ def run(
     from paribus import checks
     from paribus.cli import tables
     from paribus.launch import conduct
+    from paribus.launch.progress import warn
 
     options = conduct.RunOptions(out=out, data_dir=data_dir, workers=workers, engine=engine)
     loaded = _load(experiment, settings)
-    tables.warn(checks.design(loaded))
+    warn(checks.design(loaded))
     results = conduct.run(loaded, options)
     tables.show_verdicts(results.read_json("verdicts.json"), results.folder)
 
@@ -102,24 +103,30 @@ def plan(
 def check(
     target: Annotated[str, typer.Argument(metavar="EXPERIMENT|RESULTS", help="An experiment or a result folder.")],
     settings: SetOption = None,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Print the checks that fire.
 
-    The exit status is 2 if one of level error does.
+    An experiment's data and networks are looked at without training, and nothing is downloaded. The exit status is 2 if
+    a check of level error fires.
     """
     from paribus import checks, experiments
     from paribus.cli import tables
     from paribus.errors import ConfigError
+    from paribus.launch import conduct
     from paribus.store import Results
 
     if Path(target).is_dir() and target not in experiments.names():
         if settings:
             raise ConfigError("--set goes with an experiment, but got a result folder, whose settings are fixed.")
         results = Results.open(target)
-        findings = [*checks.design(results.experiment), *checks.outcome(results)]
+        experiment, facts = results.experiment, results.facts()
+        outcome = checks.outcome(results)
     else:
-        findings = checks.design(_load(target, settings))
-    tables.show_findings(findings)
+        experiment, outcome = _load(target, settings), []
+        facts = conduct.look(experiment, data_dir)
+    findings = [*checks.design(experiment), *checks.measured(experiment, facts), *outcome]
+    tables.show_findings(findings, () if facts is None else facts.unseen)
     if any(finding.outcome == "fired" and finding.level == "error" for finding in findings):
         raise typer.Exit(ERROR_FIRED)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,21 +87,18 @@ def _planned(heading: str, arms: Sequence[PlannedArm]) -> Table:
     return _table((heading, "engine", "runs to do", "epochs", "time per run"), rows, right=(2, 3, 4))
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Print the findings that fired, one per line, or that none did."""
+def show_findings(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> None:
+    """Print the findings that fired, one per line, or that none did, after what could not be looked at."""
     console = _console()
+    for each in unseen:
+        console.print(f"not looked at: {each}")
+    if unseen:
+        console.print()
     rows = [(each.code, each.level, each.where, each.message) for each in findings if each.outcome == "fired"]
     if not rows:
         console.print("No check fires.")
         return
     console.print(_table(("check", "level", "where", "message"), rows))
-
-
-def warn(findings: Sequence[Finding]) -> None:
-    """Name on stderr the checks that fire, before anything is trained."""
-    fired = [finding for finding in findings if finding.outcome == "fired"]
-    for finding in fired:
-        print(f"{finding.code} ({finding.level}), {finding.where}: {finding.message}", file=sys.stderr)  # noqa: T201
 
 
 def show_list(subject: str) -> None:

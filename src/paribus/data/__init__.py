@@ -2,7 +2,18 @@
 
 from paribus.data.dataset import Dataset, Split
 from paribus.data.prepare import Prepared, load_prepared, prepare
-from paribus.data.sources import SOURCES, Source
+from paribus.data.sources import SOURCES, Source, search_folders
 from paribus.data.split import Drawn, draw
 
-__all__ = ["SOURCES", "Dataset", "Drawn", "Prepared", "Source", "Split", "draw", "load_prepared", "prepare"]
+__all__ = [
+    "SOURCES",
+    "Dataset",
+    "Drawn",
+    "Prepared",
+    "Source",
+    "Split",
+    "draw",
+    "load_prepared",
+    "prepare",
+    "search_folders",
+]

@@ -35,7 +35,7 @@ class Prepared:
     name: str
 
 
-def prepare(config: DataConfig, data_dir: Path | None = None) -> Prepared:
+def prepare(config: DataConfig, data_dir: Path | None = None, *, download: bool = True) -> Prepared:
     """Find a data set and decode it into the cache, unless its contents are there already.
 
     Two processes may do this at once: each writes a folder of its own, and the first to finish puts it in place.
@@ -43,11 +43,12 @@ def prepare(config: DataConfig, data_dir: Path | None = None) -> Prepared:
     Args:
         config: `name`, `size` and `pad` are used.
         data_dir: The folder that is searched first for known data sets.
+        download: Whether a known data set that is missing may be downloaded.
 
     Raises:
         DataError: If the data set is missing or damaged, or the cache cannot be written.
     """
-    reader = locate(config.name, data_dir)
+    reader = locate(config.name, data_dir, download=download)
     text = f"{reader.fingerprint()}/{config.size}/{config.pad}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     folder = cache_folder() / "prepared" / fingerprint

@@ -75,18 +75,19 @@ def search_folders(data_dir: Path | None = None) -> tuple[Path, ...]:
     return (*given, *named, cache_folder())
 
 
-def locate(name: str, data_dir: Path | None = None) -> Reader:
-    """Return the reader of a data set; a known one that is missing is downloaded.
+def locate(name: str, data_dir: Path | None = None, *, download: bool = True) -> Reader:
+    """Return the reader of a data set; a known one that is missing is downloaded, if that is allowed.
 
     Args:
         name: A key of `SOURCES`, or the path of a folder, zip or npz file.
         data_dir: The folder that is searched first for known data sets.
+        download: Whether a known data set that is missing may be downloaded.
 
     Raises:
         DataError: If it cannot be found, or is not of any known form.
     """
     if name in SOURCES:
-        return _locate_known(name, data_dir)
+        return _locate_known(name, data_dir, download=download)
     path = Path(name).expanduser()
     if path.exists() or len(path.parts) > 1 or "/" in name or os.sep in name or path.suffix.lower() in (".zip", ".npz"):
         return _reader_of(path)
@@ -118,13 +119,13 @@ def require_published(name: str, dataset: Dataset) -> None:
         )
 
 
-def _locate_known(name: str, data_dir: Path | None) -> Reader:
+def _locate_known(name: str, data_dir: Path | None, *, download: bool) -> Reader:
     source, folders = SOURCES[name], search_folders(data_dir)
     for folder in folders:
         reader = source.find(folder)
         if reader is not None:
             return reader
-    reason = _download(name, source)
+    reason = _download(name, source) if download else "It is not downloaded only to be looked at."
     reader = source.find(cache_folder()) if reason is None else None
     if reader is not None:
         return reader

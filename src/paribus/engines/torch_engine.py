@@ -124,9 +124,12 @@ class _Run:
         return sums, steps
 
     def batches(self, epoch: int) -> tuple[torch.Tensor, ...]:
-        """Return which training images each step of an epoch sees."""
-        order = torch.randperm(len(self.train_indices), generator=torch_generator(self.spec.seed, "order", epoch))
-        batches: tuple[torch.Tensor, ...] = self.train_indices[order].split(self.recipe.train.batch_size)
+        """Return which training images each step of an epoch sees; unshuffled, they ascend in the source's order."""
+        indices = self.train_indices
+        if self.recipe.train.shuffle:
+            generator = torch_generator(self.spec.seed, "order", epoch)
+            indices = indices[torch.randperm(len(indices), generator=generator)]
+        batches: tuple[torch.Tensor, ...] = indices.split(self.recipe.train.batch_size)
         return batches
 
     def forward(

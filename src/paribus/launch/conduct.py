@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,12 +12,15 @@ from typing import Any, NoReturn
 from paribus import arms as stored_arms
 from paribus import checks, data, engines, power, tuning, verdicts
 from paribus.config import EPOCHS
-from paribus.errors import RunError
+from paribus.errors import DataError, RunError
 from paribus.experiment import CONTROL, Arm, Experiment
+from paribus.facts import Facts
 from paribus.launch import environment, tune
 from paribus.launch.launcher import Pack
 from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing
+from paribus.launch.progress import warn
+from paribus.launch.survey_process import survey_apart
 from paribus.store import Results, TestSet
 
 
@@ -91,8 +95,9 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
         trainer = Trainer(launcher, results)
-        tune.find(supplies, trainer)
-        trainer.train(_packs(results.experiment, supplies))
+        with _surveying(results, supplies):
+            tune.find(supplies, trainer)
+            trainer.train(_packs(results.experiment, supplies))
         rebuild(results)
     if trainer.failed:
         _raise_failed(trainer)
@@ -161,6 +166,24 @@ def _wall_seconds(arms: Sequence[PlannedArm], workers: int) -> float:
     return max(work / workers, longest)
 
 
+def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
+    """Measure what checks need, without training and without a result folder.
+
+    Data sets that are not on this machine are not downloaded, but named among what could not be looked at.
+
+    Raises:
+        DataError: If `data_dir` is no folder.
+    """
+    data.search_folders(data_dir)
+    folders, refusals = {}, {}
+    for config in (arm.recipe.data for arm in experiment.arms.values()):
+        try:
+            folders[config.images_key] = data.prepare(config, data_dir, download=False).folder
+        except DataError as error:
+            refusals[config.images_key] = str(error)
+    return survey_apart(experiment, folders, refusals)
+
+
 def rebuild(results: Results) -> dict[str, Any]:
     """Write verdicts.json, report.md and report.html from what the store holds; return the verdicts."""
     from paribus.report import write_report
@@ -185,6 +208,35 @@ def _require_splits(experiment: Experiment, supplies: Supplies) -> None:
     """Draw one split of each kind, so that impossible ones are refused before anything is trained."""
     for recipe in {arm.recipe.data: arm.recipe for arm in experiment.arms.values()}.values():
         data.draw(data.load_prepared(supplies.data_of(recipe).folder), recipe.data, experiment.seeds[0])
+
+
+@contextlib.contextmanager
+def _surveying(results: Results, supplies: Supplies) -> Iterator[None]:
+    """Measure data and networks beside the first runs, where any are to come, and say what checks find in them.
+
+    Training does not wait for it: on a large data set it takes seconds. What it finds is in the folder at the end.
+    """
+    experiment = results.experiment
+    if not _lacks_runs(results, supplies) and results.facts() is not None:
+        yield
+        return
+    folders = {key: each.folder for key, each in supplies.prepared.items()}
+
+    def look_and_tell() -> None:
+        facts = survey_apart(experiment, folders, {})
+        results.write_facts(facts)
+        warn(checks.measured(experiment, facts), facts.unseen)
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        told = pool.submit(look_and_tell)
+        yield
+        told.result()
+
+
+def _lacks_runs(results: Results, supplies: Supplies) -> bool:
+    experiment = results.experiment
+    is_found = not any(arm.recipe.unfound for arm in experiment.arms.values())
+    return not is_found or bool(missing(results, _packs(experiment, supplies)))
 
 
 def _keep_test_sets(results: Results, supplies: Supplies) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paribus import data, engines
-from paribus.config import DataConfig, Recipe
+from paribus.config import Recipe
 from paribus.experiment import Experiment, RunSpec
 from paribus.launch.launcher import Pack, RunFailed
 from paribus.launch.local import LocalLauncher
@@ -25,12 +25,12 @@ class Supplies:
     @classmethod
     def gather(cls, experiment: Experiment, data_dir: Path | None, engine: str) -> Supplies:
         """Prepare the data of every arm; sets that are prepared already are taken as they are."""
-        configs = {_key(arm.recipe.data): arm.recipe.data for arm in experiment.arms.values()}
+        configs = {arm.recipe.data.images_key: arm.recipe.data for arm in experiment.arms.values()}
         return cls({key: data.prepare(config, data_dir) for key, config in configs.items()}, engine)
 
     def data_of(self, recipe: Recipe) -> data.Prepared:
         """Return the prepared data set of a recipe."""
-        return self.prepared[_key(recipe.data)]
+        return self.prepared[recipe.data.images_key]
 
     def pack(self, arm: str, recipe: Recipe, seed: int, *, is_tuning: bool = False) -> Pack:
         """Return one run as a pack of its own."""
@@ -72,8 +72,3 @@ class Trainer:
 def missing(results: Results, packs: Sequence[Pack]) -> list[Pack]:
     """Return the packs with a run that is not finished."""
     return [pack for pack in packs if any(results.state(spec) != "finished" for spec in pack.specs)]
-
-
-def _key(config: DataConfig) -> str:
-    """Return what decides the prepared images; how many of them train or validate does not."""
-    return f"{config.name}|{config.size}|{config.pad}"

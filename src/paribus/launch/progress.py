@@ -11,6 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from paribus.checks import Finding
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import EpochDone, News, RunDone, RunFailed
 from paribus.wording import count, duration
@@ -132,6 +133,15 @@ def display(specs: Sequence[RunSpec], workers: int, stream: TextIO | None = None
 def _key(spec: RunSpec) -> tuple[str, int, float]:
     """What tells runs apart; those that tune one arm differ in their rates."""
     return spec.arm, spec.seed, spec.recipe.optim.lr
+
+
+def warn(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> None:
+    """Name on stderr the checks that fire, and what they could not look at, before anything is trained."""
+    lines = [
+        f"{each.code} ({each.level}), {each.where}: {each.message}" for each in findings if each.outcome == "fired"
+    ]
+    for line in [*lines, *(f"not looked at: {each}" for each in unseen)]:
+        sys.stderr.write(f"{line}\n")
 
 
 def _summary(estimate: Estimate, finished: int, runs: int) -> str:

@@ -15,8 +15,10 @@ import filelock
 import numpy as np
 
 from paribus import notebook
-from paribus.errors import StoreError
+from paribus.config import Recipe
+from paribus.errors import ConfigError, StoreError
 from paribus.experiment import Experiment, RunSpec
+from paribus.facts import Facts
 from paribus.store import files, tuning
 from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult
 from paribus.store.run import Run, RunWriter, TuningRun
@@ -193,13 +195,13 @@ class Results:
 
     def runs(self, arm: str) -> list[Run]:
         """Return the arm's finished and diverged runs of the experiment's recipe, in the order of its seeds."""
-        if self.experiment.arms[arm].recipe.unfound:
+        recipe = self.experiment.arms[arm].recipe
+        if recipe.unfound:
             return []
-        recipe = self.experiment.arms[arm].recipe.model_dump(mode="json")
         found = []
         for seed in self.experiment.seeds:
             folder = self.run_folder(arm, seed)
-            if (folder / "result.json").exists() and files.read_json(folder / "config.json").get("recipe") == recipe:
+            if (folder / "result.json").exists() and _recipe_in(folder) == recipe:
                 result = files.typed(RunResult, files.read_json(folder / "result.json"), folder / "result.json")
                 found.append(Run(folder, result, _epochs(folder)))
         return found
@@ -241,8 +243,26 @@ class Results:
     def test_set(self, fingerprint: str) -> TestSet:
         """Read the test images of a data set that runs of this experiment used."""
         with files.reading_npz(self.folder / "data" / f"{fingerprint}.npz") as arrays:
-            names = tuple(str(name) for name in arrays["class_names"])
-            return TestSet(arrays["images"], arrays["labels"], names, str(arrays["source"]))
+            images, labels, source = arrays["images"], arrays["labels"], str(arrays["source"])
+        return TestSet(images, labels, self.class_names(fingerprint), source)
+
+    def write_facts(self, facts: Facts) -> None:
+        """Keep what was measured on data and networks before training."""
+        files.write_json(self.folder / "facts.json", facts.to_json())
+
+    def facts(self) -> Facts | None:
+        """Read what was measured before training, None where nothing was: the folder is of old."""
+        path = self.folder / "facts.json"
+        if not path.exists():
+            return None
+        content = files.read_json(path)
+        with files.reading(path):
+            return Facts.from_json(content)
+
+    def class_names(self, fingerprint: str) -> tuple[str, ...]:
+        """Read the names of the classes of a data set that runs of this experiment used."""
+        with files.reading_npz(self.folder / "data" / f"{fingerprint}.npz") as arrays:
+            return tuple(str(name) for name in arrays["class_names"])
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a file of the result, such as `report.md`, atomically; return its path."""
@@ -269,6 +289,14 @@ class Results:
 def _epochs(folder: Path) -> tuple[EpochRecord, ...]:
     lines = files.read_lines(folder / "epochs.jsonl")
     return tuple(files.typed(EpochRecord, line, folder / "epochs.jsonl") for line in lines)
+
+
+def _recipe_in(folder: Path) -> Recipe | None:
+    """Read a run's recipe; keys younger than the run have their defaults, by which it was trained. None if unknown."""
+    try:
+        return Recipe.parse(files.read_json(folder / "config.json").get("recipe", {}))
+    except ConfigError:
+        return None
 
 
 _WHOLE = ("result.json", "predictions.npz", "model.safetensors", "epochs.jsonl", "times.jsonl")

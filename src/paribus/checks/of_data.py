@@ -1,0 +1,170 @@
+"""The rules that look at the data as they were measured before training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
+
+from paribus.checks.of_design import CHARACTERS
+from paribus.checks.places import Places, of_arms
+from paribus.experiment import Arm, Experiment
+from paribus.facts import Copies, DataFacts, Facts
+from paribus.wording import count, level, listed, margin, percent
+
+FEW_IMAGES = 5
+ASSUMED_ACCURACY = 0.95
+"""What a network is taken to reach where the experiment has no published band."""
+
+
+def copies_across_splits(experiment: Experiment, facts: Facts) -> Places:
+    """P018: images lie in two of train, val and test, equal to the last pixel."""
+    if not facts.data:
+        return None
+    return [
+        place
+        for data in facts.data
+        if data.copies
+        for place in of_arms(experiment, data.arms, f"{listed([_shared(each) for each in data.copies])}.")
+    ]
+
+
+def test_leaks(experiment: Experiment, facts: Facts) -> Places:
+    """P019: so many test images are training images that they alone could make a difference of the margin."""
+    if not facts.data:
+        return None
+    places = []
+    for data in facts.data:
+        total = sum(data.counts["test"])
+        leaked = sum(each.images for each in data.copies if (each.split, each.source) == ("test", "train"))
+        if leaked > experiment.margin * total:
+            message = (
+                f"{count(leaked, 'test image')} of {total:,} ({percent(leaked / total)} %) are training images, and "
+                f"could move the accuracy by more than the margin of {margin(experiment.margin, 'test_accuracy')}."
+            )
+            places += of_arms(experiment, data.arms, message)
+    return places
+
+
+def near_copies(experiment: Experiment, facts: Facts) -> Places:
+    """P020: test images are training images again, with other brightness, contrast or compression."""
+    if not facts.data:
+        return None
+    return [
+        place
+        for data in facts.data
+        if data.near_copies
+        for place in of_arms(
+            experiment, data.arms, f"{_shared(data.near_copies)}, but for brightness, contrast or compression."
+        )
+    ]
+
+
+def few_of_a_class(experiment: Experiment, facts: Facts) -> Places:
+    """P021: a split holds fewer than five images of a class."""
+    if not facts.data:
+        return None
+    places = []
+    for data in facts.data:
+        few = [
+            f"{_some(split, number)} of class `{data.class_names[label]}`"
+            for split, numbers in data.counts.items()
+            for label, number in enumerate(numbers)
+            if number < FEW_IMAGES
+        ]
+        if few:
+            more = [] if len(few) <= 3 else [f"{len(few) - 3} more such"]
+            places += of_arms(experiment, data.arms, f"There {_is(few[0])} {listed(few[:3] + more)}.")
+    return places
+
+
+def too_few_images(experiment: Experiment, facts: Facts) -> Places:
+    """P022: a difference of the margin lies within what the test or val images leave to chance."""
+    if not facts.data:
+        return None
+    accuracy = sum(experiment.published) / 2 if experiment.published else ASSUMED_ACCURACY
+    seeds = len(experiment.seeds)
+    places = []
+    for data in facts.data:
+        arms = [experiment.arms[name] for name in data.arms if name in experiment.arms]
+        wanted = margin(experiment.margin, "test_accuracy")
+        images = sum(data.counts["test"])
+        least = smallest_difference(accuracy, images, seeds)
+        if least > experiment.margin:
+            message = (
+                f"At an accuracy of {level(accuracy, 'test_accuracy')} {count(images, 'test image')} and "
+                f"{count(seeds, 'seed')} show differences from about {percent(least)} points, and the margin is "
+                f"{wanted}."
+            )
+            places += of_arms(experiment, data.arms, message)
+        val = sum(data.counts.get("val", ()))
+        if val and 1 / val > experiment.margin and _val_decides(experiment, arms):
+            message = (
+                f"Val chooses, and one of its {count(val, 'image')} is {percent(1 / val)} points of accuracy, more "
+                f"than the margin of {wanted}."
+            )
+            places += of_arms(experiment, data.arms, message)
+    return places
+
+
+def smallest_difference(accuracy: float, images: int, seeds: int) -> float:
+    """Return the smallest difference of accuracy that a 95 % interval can tell from zero, as a fraction.
+
+    1.96 sqrt(2 a (1 - a) / (seeds x images)): two arms that err independently of each other in every run, which is
+    nearly so for separately trained networks, given how hard each image is (Jordan 2024, arXiv 2304.01910).
+
+    Args:
+        accuracy: That both arms are expected to reach, a fraction.
+        images: At least 1.
+        seeds: At least 1.
+    """
+    return NormalDist().inv_cdf(0.975) * math.sqrt(2 * accuracy * (1 - accuracy) / (seeds * images))
+
+
+def strong_augmentation(experiment: Experiment, facts: Facts) -> Places:
+    """P015: an augmentation moves the object out of the picture, tears it, or turns one character into another."""
+    augmented = [
+        (experiment.arms[name], data)
+        for data in facts.data
+        for name in data.arms
+        if name in experiment.arms and any(experiment.arms[name].recipe.augment.model_dump().values())
+    ]
+    if not augmented:
+        return None
+    return [(arm.name, f"{listed(faults)}.") for arm, data in augmented if (faults := list(_faults(arm, data)))]
+
+
+def _faults(arm: Arm, data: DataFacts) -> Iterator[str]:
+    augment, config = arm.recipe.augment, arm.recipe.data
+    side = min(data.image_shape[1:]) - 2 * config.pad
+    if augment.shift > side / 3:
+        yield f"`augment.shift` of {augment.shift:g} pixels moves objects out of images of {side}"
+    if augment.elastic > side / 8:
+        yield f"`augment.elastic` of {augment.elastic:g} pixels tears apart what images of {side} show"
+    if augment.scale > 0.5:
+        yield f"`augment.scale` of {augment.scale:g} crops or shrinks objects to less than half their size"
+    if augment.rotate > 45 and config.name in CHARACTERS:
+        yield f"`augment.rotate` of {augment.rotate:g} degrees turns characters into others, such as 6 into 9"
+
+
+def _val_decides(experiment: Experiment, arms: Sequence[Arm]) -> bool:
+    swept = {name for question in experiment.questions if question.kind == "sweep" for name in question.arms}
+    return any(
+        arm.name in swept or arm.recipe.train.keep == "best" or arm.recipe.train.patience is not None for arm in arms
+    )
+
+
+def _shared(found: Copies) -> str:
+    verb = "is" if found.images == 1 else "are"
+    return (
+        f"{count(found.images, f'{found.split} image')} {verb} in {found.source} too, such as {found.split} image "
+        f"{found.example[0]}, which is {found.source} image {found.example[1]}"
+    )
+
+
+def _some(split: str, number: int) -> str:
+    return f"no {split} image" if number == 0 else count(number, f"{split} image")
+
+
+def _is(first: str) -> str:
+    return "is" if first.startswith(("no ", "1 ")) else "are"

@@ -1,0 +1,98 @@
+"""What can be measured before training: copies across splits, and how each network behaves on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from paribus.batches import Batches, Normalisation
+from paribus.config import DataConfig
+from paribus.data import Dataset, Split, draw
+from paribus.errors import ModelError, ParibusError
+from paribus.experiment import Arm, Experiment
+from paribus.facts import DataFacts, Facts, ModelFacts
+from paribus.models import build_model
+from paribus.survey.behaviour import Behaviour, observe
+from paribus.survey.overlap import copies, near_copies
+from paribus.wording import named
+
+__all__ = ["Behaviour", "Load", "copies", "near_copies", "observe", "survey"]
+
+Load = Callable[[DataConfig], Dataset]
+IMAGES = 32
+"""Images that a network is tried on, evenly spaced over train."""
+
+
+def survey(experiment: Experiment, load: Load) -> Facts:
+    """Measure each distinct data table and each distinct network of an experiment once.
+
+    Nothing fails here: what cannot be had is named in `Facts.unseen`.
+
+    Args:
+        experiment: The design; its first seed draws the splits and the initial weights.
+        load: Returns the prepared images of a data table, or raises a `ParibusError`.
+    """
+    seed = experiment.seeds[0]
+    data: list[DataFacts] = []
+    networks: dict[str, tuple[Dataset, list[Arm]]] = {}
+    unseen = []
+    for arms in _alike(experiment):
+        config = arms[0].recipe.data
+        try:
+            dataset = load(config)
+            data.append(_data_facts(dataset, arms, seed))
+        except ParibusError as error:
+            unseen.append(f"The data `{config.name}`: {error}")
+            continue
+        for arm in arms:
+            key = f"{arm.recipe.model.model_dump_json()} {dataset.image_shape} {dataset.num_classes}"
+            networks.setdefault(key, (dataset, []))[1].append(arm)
+    models = []
+    for dataset, arms in networks.values():
+        try:
+            models.append(_model_facts(dataset, arms, seed))
+        except ModelError as error:
+            unseen.append(f"The network of {named([arm.name for arm in arms])}: {error}")
+    return Facts(tuple(data), tuple(models), tuple(unseen))
+
+
+def _alike(experiment: Experiment) -> list[list[Arm]]:
+    """Return the arms in groups that share a data table."""
+    groups: dict[DataConfig, list[Arm]] = {}
+    for arm in experiment.arms.values():
+        groups.setdefault(arm.recipe.data, []).append(arm)
+    return list(groups.values())
+
+
+def _data_facts(dataset: Dataset, arms: list[Arm], seed: int) -> DataFacts:
+    drawn = draw(dataset, arms[0].recipe.data, seed)
+    indices = drawn.train_indices
+    splits = {"train": Split(dataset.train.images[indices], dataset.train.labels[indices])}
+    splits |= {"test": dataset.test} if drawn.val_is_test else {"val": drawn.val, "test": dataset.test}
+    count = dataset.num_classes
+    return DataFacts(
+        arms=tuple(arm.name for arm in arms),
+        image_shape=dataset.image_shape,
+        class_names=dataset.class_names,
+        counts={name: tuple(np.bincount(split.labels, minlength=count).tolist()) for name, split in splits.items()},
+        copies=copies({name: split.images for name, split in splits.items()}),
+        near_copies=near_copies(splits["train"].images, dataset.test.images),
+    )
+
+
+def _model_facts(dataset: Dataset, arms: list[Arm], seed: int) -> ModelFacts:
+    config = arms[0].recipe.model
+    model = build_model(config, dataset.image_shape, dataset.num_classes, seed)
+    batches = Batches(dataset.train)
+    chosen = torch.linspace(0, len(dataset.train) - 1, IMAGES).long()
+    images = Normalisation.of(batches.images, chosen).apply(batches.gather(chosen))
+    try:
+        seen = observe(model, images)
+    except Exception as error:  # A user's network may fail in any way; a run of it then says so in full.
+        raise ModelError(
+            f"`{config.name}` must take a batch of images in training and in evaluation, but raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return ModelFacts(tuple(arm.name for arm in arms), config.name, dataset.num_classes, **vars(seen))

@@ -1,0 +1,141 @@
+"""Checks of data and networks: each has a case that fires and one that does not, on facts made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from check_designs import HEAD, RELU, SWEEP, design, fired, of
+from paribus import checks
+from paribus.checks import WHOLE
+from paribus.checks.of_data import smallest_difference
+from paribus.experiment import Experiment
+from paribus.facts import Copies, DataFacts, Facts, ModelFacts
+
+FINE_DATA = DataFacts(
+    ("control", "relu"), (1, 32, 32), ("a", "b"), {"train": (50, 50), "val": (50, 50), "test": (5000, 5000)}, (), None
+)
+FINE_NET = ModelFacts(("control", "relu"), "net", 10, False, False, None, None, (), (), 0.0)
+TEN_IN_TRAIN = (Copies("test", "train", 250, (4, 17)),)
+FACTS_CASES: list[tuple[str, DataFacts | ModelFacts, str]] = [
+    (
+        "P015",
+        FINE_DATA,
+        "`augment.shift` of 12 pixels moves objects out of images of 32, `augment.elastic` of 5 ",
+    ),
+    (
+        "P018",
+        replace(FINE_DATA, copies=(Copies("val", "train", 1, (0, 3)), Copies("test", "val", 2, (4, 17)))),
+        "1 val image is in train too, such as val image 0, which is train image 3 and 2 test images are in val too",
+    ),
+    (
+        "P019",
+        replace(FINE_DATA, copies=TEN_IN_TRAIN),
+        "250 test images of 10,000 (2.50 %) are training images, and could move the accuracy by more than the margin",
+    ),
+    (
+        "P020",
+        replace(FINE_DATA, near_copies=Copies("test", "train", 1, (4, 17))),
+        "1 test image is in train too, such as test image 4, which is train image 17, but for brightness, contrast or",
+    ),
+    (
+        "P021",
+        replace(FINE_DATA, counts={"train": (50, 3), "test": (0, 10_000)}),
+        "There are 3 train images of class `b` and no test image of class `a`.",
+    ),
+    (
+        "P022",
+        replace(FINE_DATA, counts={"train": (50, 50), "test": (25, 25)}),
+        "At an accuracy of 95.00 % 50 test images and 5 seeds show differences from about 3.82 points, and the margin "
+        "is 2 points.",
+    ),
+    ("P023", replace(FINE_NET, bent=True, lowest=0.0), "they are never negative, as behind a ReLU"),
+    ("P024", replace(FINE_NET, bent=True, sums_to_one=True), "Over 10 classes the loss cannot fall below 1.4612 nats."),
+    ("P025", replace(FINE_NET, unbent=(("c1", "c2"),)), "Nothing nonlinear stands between `c1` and `c2`: what comes"),
+    ("P026", replace(FINE_NET, moving=("body.bn",)), "The parameters of `body.bn` are frozen, but a pass in training"),
+    ("P027", replace(FINE_NET, mode_gap=0.26), "the logits still differ by up to 0.26 between training and"),
+]
+STRONG = "augment = { shift = 12, elastic = 5, scale = 0.6, rotate = 90 }"
+
+
+def facts_of(found: DataFacts | ModelFacts) -> Facts:
+    return Facts(data=(found,)) if isinstance(found, DataFacts) else Facts(models=(found,))
+
+
+def augmented(settings: str) -> Experiment:
+    head = HEAD.replace("augment = {{ hflip = {hflip} }}", settings.replace("{", "{{").replace("}", "}}"))
+    given = {"seeds": 5, "val": "200", "data": "digits", "published": "", "train": "", "epochs": 2}
+    return Experiment.parse(head.format(**given) + RELU)
+
+
+@pytest.mark.parametrize("code, bad, text", FACTS_CASES, ids=[case[0] for case in FACTS_CASES])
+def test_checks_of_data_and_networks_fire_and_pass(code: str, bad: DataFacts | ModelFacts, text: str) -> None:
+    experiment = augmented(STRONG)
+    assert text in fired(code, checks.measured(experiment, facts_of(bad)))[WHOLE if code != "P015" else "relu"]
+    fine = Facts((FINE_DATA,), (FINE_NET,))
+    calm = augmented("augment = { shift = 2, rotate = 10, scale = 0.1, elastic = 1.0 }")
+    assert [finding.outcome for finding in of(code, checks.measured(calm, fine))] == ["passed"]
+
+
+@pytest.mark.parametrize("facts", [None, Facts()], ids=["no facts", "nothing seen"])
+def test_without_facts_no_check_of_them_applies(facts: Facts | None) -> None:
+    findings = checks.measured(augmented(STRONG), facts)
+    assert {finding.outcome for finding in findings} == {"not applicable"}
+    assert sorted(finding.code for finding in findings) == sorted(case[0] for case in FACTS_CASES)
+
+
+def test_no_augmentation_is_none_too_strong() -> None:
+    assert of("P015", checks.measured(design(RELU), Facts((FINE_DATA,))))[0].outcome == "not applicable"
+
+
+def test_facts_of_some_arms_are_found_at_these() -> None:
+    facts = Facts(models=(replace(FINE_NET, arms=("relu",), bent=True, lowest=-1.0, highest=1.0), FINE_NET))
+    message = fired("P023", checks.measured(design(RELU), facts))["relu"]
+    assert message.endswith("they stay within −1 to 1. Over 10 classes the loss cannot fall below 0.7966 nats.")
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "text"),
+    [
+        (-10.0, 10.0, "they stay within −10 to 10."),
+        (-0.17, None, "they are never below −0.17."),
+        (None, 0.0, "they are never above 0."),
+        (None, None, "a step forth and the same step back change them by different amounts."),
+    ],
+)
+def test_a_bend_is_described_by_its_bounds(lowest: float | None, highest: float | None, text: str) -> None:
+    facts = Facts(models=(replace(FINE_NET, bent=True, lowest=lowest, highest=highest),))
+    assert fired("P023", checks.measured(design(RELU), facts))[WHOLE].endswith(text)
+
+
+def test_few_copies_are_no_error() -> None:
+    facts = Facts((replace(FINE_DATA, copies=(Copies("test", "train", 200, (0, 0)),)),))
+    findings = checks.measured(design(RELU), facts)
+    assert fired("P018", findings)
+    assert not fired("P019", findings)
+
+
+def test_long_lists_of_small_classes_are_cut() -> None:
+    few = replace(FINE_DATA, class_names=("a", "b", "c", "d", "e"), counts={"test": (1, 1, 1, 1, 10_000)})
+    text = fired("P021", checks.measured(design(RELU), Facts((few,))))[WHOLE]
+    assert text.startswith("There is 1 test image of class `a`, 1 test image of class `b`, ")
+    assert text.endswith(" and 1 more such.")
+
+
+def test_val_counts_where_it_chooses() -> None:
+    facts = Facts(
+        (replace(FINE_DATA, arms=("control", "lr-0.01", "lr-1"), counts={"val": (20, 20), "test": (9999, 1)}),)
+    )
+    text = fired("P022", checks.measured(design(SWEEP), facts))[WHOLE]
+    assert text == "Val chooses, and one of its 40 images is 2.50 points of accuracy, more than the margin of 2 points."
+    assert not fired("P022", checks.measured(design(RELU), facts))
+
+
+@pytest.mark.parametrize(("accuracy", "images", "seeds"), [(0.95, 50, 5), (0.99, 10_000, 1)])
+def test_the_smallest_difference_is_what_chance_makes(accuracy: float, images: int, seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    rights = rng.binomial(images * seeds, accuracy, (2, 20_000)) / (images * seeds)
+    share = float(np.mean(np.abs(rights[0] - rights[1]) <= smallest_difference(accuracy, images, seeds)))
+    assert share == pytest.approx(0.95, abs=0.02)

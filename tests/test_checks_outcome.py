@@ -1,0 +1,245 @@
+"""Checks of stored runs: each has a case that fires and one that does not, on results made by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from check_designs import RELU, SWEEP, design, fired, of
+from paribus import checks, verdicts
+from paribus.facts import Facts
+from paribus.metrics import cross_entropy
+from paribus.store import LayerProbe, Probes, Results
+from paribus.testing.synthetic import write_results
+from test_checks_measured import FINE_NET
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about a crash, and waiting for the disk would be most of the time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+Make = Callable[[Path], Results]
+
+
+def _written(
+    questions: str, accuracy: dict[str, float], published: str = "", epochs: int = 2, **options: object
+) -> Make:
+    def make(folder: Path) -> Results:
+        experiment = design(questions, seeds=2, published=published, epochs=epochs)
+        return write_results(folder, experiment, accuracy, test_examples=400, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+def _with_other_labels(folder: Path) -> Results:
+    results = _written(RELU, {"control": 0.9})(folder)
+    for run in results.runs("relu"):
+        stored = run.predictions()
+        np.savez(run.folder / "predictions.npz", logits=stored.logits, labels=np.roll(stored.labels, 1))
+    return results
+
+
+def _with_logits(change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]) -> Make:
+    """Change the predictions of one run of the arm relu, and its test loss with them."""
+
+    def make(folder: Path) -> Results:
+        results = _written(RELU, {"control": 0.9})(folder)
+        run = results.runs("relu")[1]
+        stored = run.predictions()
+        logits = change(stored.logits).astype(np.float32)
+        np.savez(run.folder / "predictions.npz", logits=logits, labels=stored.labels)
+        test_loss = float(cross_entropy(logits, stored.labels).mean())
+        result = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))
+        (run.folder / "result.json").write_text(json.dumps(result | {"test_loss": test_loss}), encoding="utf-8")
+        return results
+
+    return make
+
+
+def _never_3(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.where(np.arange(10) == 3, -100, logits).astype(np.float32)
+
+
+FINE_CURVES: dict[str, list[float]] = {
+    "train_loss": [1.0, 0.5, 0.3, 0.2, 0.1],
+    "val_loss": [1.0, 0.5, 0.4, 0.3, 0.3],
+    "val_accuracy": [0.7, 0.8, 0.88, 0.9, 0.9],
+}
+
+
+def _with_curves(keep: str = "last", **curves: list[float]) -> Make:
+    """Give every run these curves; only those of the arm relu are bad."""
+
+    def make(folder: Path) -> Results:
+        questions = RELU if keep == "last" else RELU.replace('"relu" }', '"relu", "train.keep" = "best" }') + TOGETHER
+        results = _written(questions, {"control": 0.9}, epochs=5)(folder)
+        for arm in ("control", "relu"):
+            columns = FINE_CURVES | (curves if arm == "relu" else {})
+            for run in results.runs(arm):
+                records = [asdict(record) for record in run.epochs]
+                for epoch, record in enumerate(records):
+                    record |= {name: values[epoch] for name, values in columns.items()}
+                text = "".join(json.dumps(record) + "\n" for record in records)
+                (run.folder / "epochs.jsonl").write_text(text, encoding="utf-8")
+        return results
+
+    return make
+
+
+TOGETHER = 'together = [["model.activation", "train.keep"]]\n'
+
+
+def _with_probes(dead: int | None, saturated: float | None) -> Make:
+    def make(folder: Path) -> Results:
+        results = _written(RELU, {"control": 0.9})(folder)
+        for run in results.runs("relu"):
+            layer = LayerProbe("act4", "relu", 84, dead, saturated)
+            probes = Probes(200, 0.9, 0.9, 0.01, 0.8, 0.7, 0.8, (layer,), {"fc3": 1.0})
+            (run.folder / "probes.json").write_text(json.dumps(asdict(probes)), encoding="utf-8")
+        return results
+
+    return make
+
+
+GONE = [("relu", 0), ("relu", 1)]
+FINE = _written(RELU + SWEEP, {"control": 0.97, "lr-0.01": 0.8, "lr-1": 0.9})
+BAND = "published = [0.95, 0.99]"
+OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
+    ("P007", _written(RELU, {"control": 0.9}, missing=GONE), FINE, "question relu", "`relu` never ran"),
+    (
+        "P008",
+        _written(SWEEP, {"control": 0.8, "lr-1": 0.97}),
+        FINE,
+        "question rate",
+        "`optim.lr` on val, 1, is the largest",
+    ),
+    ("P009", _written(RELU, {"control": 0.9}, diverged=[("relu", 1)]), FINE, "relu", "1 of 2 runs diverged and counts"),
+    (
+        "P010",
+        _written(RELU, {"control": 0.7}, published=BAND),
+        _written(RELU, {"control": 0.97}, published=BAND),
+        "control",
+        "lies below the published 95.00 to 99.00 %",
+    ),
+    ("P011", _written(RELU, {"control": 0.9, "relu": 0.02}), FINE, "relu", "2 of 2 runs did no better"),
+    ("P012", _written(RELU, {"control": 0.1, "relu": 0.9}), FINE, "control", "says nothing"),
+    ("P013", _with_other_labels, FINE, "relu", "other images than the control"),
+    ("P028", _with_logits(_never_3), FINE, "relu", "1 of 2 runs never predicts class `3`."),
+    (
+        "P029",
+        _with_curves(train_loss=[0.3, 0.15, 0.9, 0.4, 0.3]),
+        _with_curves(train_loss=[0.3, 0.15, 0.2, 0.1, 0.05]),
+        "relu",
+        "The training loss of 2 of 2 runs jumped, at most from 0.1500 to 0.9000 at epoch 3.",
+    ),
+    (
+        "P030",
+        _with_curves(val_accuracy=[0.5, 0.6, 0.7, 0.8, 0.85], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
+        _with_curves(val_accuracy=[0.5, 0.8, 0.84, 0.85, 0.86], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
+        "relu",
+        "over the last 1 epoch val accuracy rose by 5.00 points, more than the margin of 2 points, and val loss fell "
+        "by 0.1000.",
+    ),
+    (
+        "P031",
+        _with_curves(val_loss=[0.3, 0.05, 0.06, 0.07, 0.08]),
+        _with_curves(val_loss=[0.3, 0.09, 0.06, 0.06, 0.065]),
+        "relu",
+        "Over-fitted in loss, not in accuracy: val loss rose from 0.0500 around epoch 2 to 0.0800, while the training",
+    ),
+    (
+        "P032",
+        _with_probes(dead=70, saturated=0.1),
+        _with_probes(dead=7, saturated=0.1),
+        "relu",
+        "83.33 % of the units of `act4` are dead (mean of 2 runs).",
+    ),
+    (
+        "P033",
+        _with_logits(lambda logits: np.where(logits == logits.max(axis=1, keepdims=True), 1.0, -1.0)),
+        FINE,
+        "relu",
+        "In 1 of 2 runs the logits stay within −1.0000 to 1.0000, where the loss cannot fall below 0.7966 nats.",
+    ),
+]
+
+
+@pytest.mark.parametrize("code, bad, good, where, text", OUTCOME_CASES, ids=[case[0] for case in OUTCOME_CASES])
+def test_outcome_checks_fire_and_pass(code: str, bad: Make, good: Make, where: str, text: str, tmp_path: Path) -> None:
+    assert text in fired(code, checks.outcome(bad(tmp_path / "bad")))[where]
+    assert [finding.outcome for finding in of(code, checks.outcome(good(tmp_path / "good")))] == ["passed"]
+
+
+def test_outcome_checks_do_not_apply_before_anything_ran(tmp_path: Path) -> None:
+    experiment = design(RELU + SWEEP, seeds=1, published=BAND)
+    missing = [(arm, 0) for arm in experiment.arms]
+    findings = checks.outcome(write_results(tmp_path / "result", experiment, {"control": 0.9}, missing=missing))
+    outcomes = {finding.code: finding.outcome for finding in findings}
+    assert outcomes.pop("P007") == "fired"
+    assert set(outcomes.values()) == {"not applicable"}
+
+
+def test_over_fitting_says_in_what(tmp_path: Path) -> None:
+    worse = [0.7, 0.9, 0.89, 0.87, 0.85]
+    both = _with_curves(val_loss=[0.3, 0.05, 0.06, 0.07, 0.08], val_accuracy=worse)(tmp_path / "both")
+    text = fired("P031", checks.outcome(both))["relu"]
+    assert "in loss and accuracy: val loss rose" in text
+    assert "and val accuracy fell by 5.00 points from its best around epoch 2, while" in text
+    alone = _with_curves(val_loss=[0.3, 0.06, 0.06, 0.06, 0.06], val_accuracy=worse)(tmp_path / "alone")
+    assert "in accuracy, not in loss: val accuracy fell" in fired("P031", checks.outcome(alone))["relu"]
+    kept = _with_curves(keep="best", val_loss=[0.3, 0.05, 0.06, 0.07, 0.08])(tmp_path / "kept")
+    assert not fired("P031", checks.outcome(kept))
+
+
+def test_a_curve_that_only_wobbles_is_not_over_fitted(tmp_path: Path) -> None:
+    rising = _with_curves(val_loss=[0.3, 0.05, 0.06, 0.07, 0.08], train_loss=[1.0, 0.1, 0.2, 0.2, 0.2])
+    assert not fired("P031", checks.outcome(rising(tmp_path / "result")))
+
+
+def test_saturated_units_fire_and_absent_figures_do_not(tmp_path: Path) -> None:
+    text = fired("P032", checks.outcome(_with_probes(None, 0.8)(tmp_path / "saturated")))["relu"]
+    assert text == "80.00 % of the values of `act4` are saturated (mean of 2 runs)."
+    assert not fired("P032", checks.outcome(_with_probes(None, None)(tmp_path / "absent")))
+
+
+def test_a_hardly_trained_network_has_no_floor(tmp_path: Path) -> None:
+    results = _with_logits(lambda logits: (0.01 * logits).astype(np.float32))(tmp_path / "result")
+    assert not fired("P033", checks.outcome(results))
+
+
+def test_many_dead_classes_are_counted(tmp_path: Path) -> None:
+    def only_low(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.where(np.arange(10) >= 4, -100, logits).astype(np.float32)
+
+    text = fired("P028", checks.outcome(_with_logits(only_low)(tmp_path / "result")))["relu"]
+    assert text.endswith("the classes `4`, `5`, `6`, `7`, `8` and 1 more.")
+
+
+def test_a_sweep_of_words_has_no_edge(tmp_path: Path) -> None:
+    sweep = SWEEP.replace("optim.lr", "model.activation").replace("0.01, 0.1, 1.0", '"tanh", "relu"')
+    results = _written(sweep, {"control": 0.8, "relu": 0.97})(tmp_path / "result")
+    assert of("P008", checks.outcome(results))[0].outcome == "not applicable"
+
+
+def test_one_collapsed_control_run_of_three_is_no_error(tmp_path: Path) -> None:
+    experiment = design(RELU, seeds=3)
+    results = write_results(tmp_path / "result", experiment, {"control": 0.9}, diverged=[("control", 0)])
+    assert not fired("P012", checks.outcome(results))
+
+
+def test_an_error_in_the_facts_makes_verdicts_invalid(tmp_path: Path) -> None:
+    results = _written(RELU, {"control": 0.9})(tmp_path / "result")
+    assert verdicts.compute(results)["questions"][0]["comparisons"][0]["verdict"] != "invalid"
+    results.write_facts(Facts(models=(replace(FINE_NET, arms=("relu",), bent=True, lowest=0.0),)))
+    comparison = verdicts.compute(results)["questions"][0]["comparisons"][0]
+    assert comparison["verdict"] == "invalid"
+    assert comparison["reason"].startswith("P023: The logits pass through a nonlinearity")
