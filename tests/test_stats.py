@@ -286,15 +286,25 @@ def test_holm_refuses_what_is_no_p() -> None:
         holm([0.1, math.nan])
 
 
-def test_equivalence_is_two_one_sided_t_tests() -> None:
+def test_equivalence_is_two_one_sided_t_tests_doubled() -> None:
     sample = np.random.default_rng(6).normal(0.1, 1, (1, 30))
     lower = scipy_stats.ttest_1samp(sample[0], -0.6, alternative="greater").pvalue
     upper = scipy_stats.ttest_1samp(sample[0], 0.6, alternative="less").pvalue
-    assert equivalence(crossed(sample, np.zeros((1, 30))), 0.6) == pytest.approx(max(lower, upper))
+    assert equivalence(crossed(sample, np.zeros((1, 30))), 0.6) == pytest.approx(2 * max(lower, upper))
 
 
-def test_equivalence_is_half_at_the_margin() -> None:
-    assert equivalence(_measured(0.001, 0.1, 0.2, 1.0), 0.001) == pytest.approx(0.5)
+def test_equivalence_is_certain_not_to_be_shown_at_the_margin() -> None:
+    assert equivalence(_measured(0.001, 0.1, 0.2, 1.0), 0.001) == pytest.approx(1)
+
+
+@given(st.integers(2, 6), st.floats(0.001, 0.5), st.integers(0, 10_000))
+def test_arms_are_equivalent_where_the_interval_lies_within_the_margin(n: int, margin: float, seed: int) -> None:
+    d = np.random.default_rng(seed).normal(0.02, 0.3, (n, 40))
+    found = crossed(d, np.zeros_like(d))
+    assert found.ci95 is not None
+    ends = max(abs(found.ci95[0]), abs(found.ci95[1]))
+    if not math.isclose(ends, margin, rel_tol=1e-6):
+        assert (equivalence(found, margin) <= 0.05) == (ends < margin)
 
 
 def test_equivalence_refuses_a_margin_of_zero_and_what_does_not_vary() -> None:

@@ -161,9 +161,8 @@ _METHOD = (
     "The interval of a difference and its p value treat seeds and test images both as samples, so they speak of other "
     "seeds and of new images from the same source. p values are corrected for the number of comparisons by Holm's "
     "method; a sweep counts once, with its best value by validation.",
-    "Better and worse: the corrected p is at most 0.05. Equivalent: the difference lies within the margin, shown by "
-    "two one-sided tests. Undecided: neither could be shown, which is not the same as no difference. Invalid: a check "
-    "forbids the comparison.",
+    "Better and worse: the corrected p is at most 0.05. Equivalent: the 95 % interval lies within the margin. "
+    "Undecided: neither is the case, which is not the same as no difference. Invalid: a check forbids the comparison.",
     "Beside the interval on new images stands the one for these test images only: what other seeds would give on them. "
     "It is the narrower claim, and decides no verdict.",
 )

@@ -92,7 +92,7 @@ def smallest_difference(variances: Variances, size: tuple[int, int], alpha: floa
 def _power_of_equivalence(difference: float, margin: float, variances: Variances, size: tuple[int, int]) -> float:
     from scipy import stats
 
-    se, df, bar = _expected(variances, size, LEVEL)
+    se, df, bar = _expected(variances, size, LEVEL / 2)
     within = stats.t.cdf((margin - difference) / se - bar, df) - stats.t.cdf(bar - (margin + difference) / se, df)
     return float(within)
 
