@@ -26,24 +26,21 @@ from paribus.store import Results, Run
 
 HERE = Path(__file__).parent
 POOL = 960
-SETTINGS = (f"experiment.seeds={POOL}", "control.train.epochs=5")
+CONTROL = experiments.find("lenet-digits").read_text(encoding="utf-8").partition("[[question]]")[0]
+EPOCHS = "control.train.epochs=5"
 DEALS = ((7, 3), (3, 5), (1, 10))  # Comparisons and seeds of an experiment.
 
 
 def pool(folder: Path) -> Results:
     """Train the pool, or what is missing of it."""
-    path = experiments.find("lenet-digits")
-    text = path.read_text(encoding="utf-8").partition("[[question]]")[0]
-    return run(Experiment.parse(text, SETTINGS), RunOptions(out=folder))
+    return run(Experiment.parse(CONTROL, [EPOCHS, f"experiment.seeds={POOL}"]), RunOptions(out=folder))
 
 
-def relabelled(experiment: Experiment, comparisons: int, seeds: int) -> Experiment:
+def relabelled(comparisons: int, seeds: int) -> Experiment:
     """The same control with arms that only bear other names: a weight decay of 1e-12 or so changes nothing."""
-    head = experiment.to_toml().partition("[[question]]")[0]
     arms = "".join(f'arms.a{k} = {{ "optim.weight_decay" = {k}e-12 }}\n' for k in range(1, comparisons + 1))
-    return Experiment.parse(
-        f'{head}\n[[question]]\nid = "aa"\nasks = "Is it the same?"\n{arms}', [f"experiment.seeds={seeds}"]
-    )
+    question = f'[[question]]\nid = "aa"\nasks = "Is it the same?"\n{arms}'
+    return Experiment.parse(CONTROL + question, [EPOCHS, f"experiment.seeds={seeds}"])
 
 
 def dealt(runs: Sequence[Run], comparisons: int, seeds: int) -> Iterator[list[Run]]:
@@ -57,9 +54,10 @@ def judged(source: Results, runs: Sequence[Run], experiment: Experiment) -> list
     places = [(arm, seed) for arm in experiment.arms.values() for seed in experiment.seeds]
     with tempfile.TemporaryDirectory() as folder:
         results = Results.create(Path(folder) / "aa", experiment, source.environment)
+        fingerprint = runs[0].config()["data_fingerprint"]
+        results.write_test_set(fingerprint, source.test_set(fingerprint))
         for (arm, seed), each in zip(places, runs, strict=True):
-            config = each.config()
-            spec = RunSpec(arm.name, seed, arm.recipe, config["data_fingerprint"], config["engine"])
+            spec = RunSpec(arm.name, seed, arm.recipe, fingerprint, each.result.engine)
             writer = results.begin(spec)
             for record in each.epochs:
                 writer.epoch(record, 0.0, {})
@@ -76,7 +74,7 @@ def main() -> None:
     runs = source.runs("control")
     rows: list[dict[str, Any]] = []
     for comparisons, seeds in DEALS:
-        experiment = relabelled(source.experiment, comparisons, seeds)
+        experiment = relabelled(comparisons, seeds)
         for number, hand in enumerate(dealt(runs, comparisons, seeds)):
             found = judged(source, hand, experiment)
             row = {"comparisons": comparisons, "seeds": seeds, "experiment": number}

@@ -263,6 +263,17 @@ class Recipe(Table):
         """Return the recipe that nested tables describe; `where` begins the path that errors name."""
         return _validated(cls, tables, where)
 
+    def identity(self) -> dict[str, dict[str, Any]]:
+        """Return the tables that tell recipes apart, as JSON values.
+
+        Keys that came later are left out where they have their defaults: older runs were trained by these.
+        """
+        tables: dict[str, dict[str, Any]] = self.model_dump(mode="json")
+        return {
+            table: {key: value for key, value in keys.items() if (f"{table}.{key}", value) not in LATER_KEYS.items()}
+            for table, keys in tables.items()
+        }
+
     def factor(self, name: str) -> Value:
         """Return the value of a factor such as ``"optim.lr"``.
 
@@ -370,4 +381,6 @@ def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
 
 FINDABLE: dict[str, str] = {RATE: "retune", EPOCHS: "equal-seconds"}
 """Factors whose values an arm may leave to be found, and the word that says so."""
+LATER_KEYS: dict[str, Value] = {"train.shuffle": True}
+"""Keys added since recipes were first stored, with the value that says nothing new."""
 _VAL_FORMS = 'a number of images of at least 1, a fraction between 0 and 1, "test" or "off"'

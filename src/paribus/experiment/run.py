@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from paribus.config import Recipe, Value
+from paribus.config import Recipe
 from paribus.errors import ConfigError
 from paribus.wording import named, setting
 
@@ -50,7 +50,7 @@ class RunSpec:
         """Hexadecimal digest of all that decides the result; the arm's name does not."""
         content: dict[str, Any] = {
             "seed": self.seed,
-            "recipe": _without_later_keys(self.recipe.model_dump(mode="json")),
+            "recipe": self.recipe.identity(),
             "data": self.data_fingerprint,
             "engine": self.engine,
             "model_code": self.model_code,
@@ -59,15 +59,3 @@ class RunSpec:
             content["is_tuning"] = True
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _without_later_keys(tables: dict[str, Any]) -> dict[str, Any]:
-    """Leave out keys that came later where they have their defaults: older runs were trained by these."""
-    return {
-        table: {key: value for key, value in keys.items() if (f"{table}.{key}", value) not in _LATER_KEYS.items()}
-        for table, keys in tables.items()
-    }
-
-
-_LATER_KEYS: dict[str, Value] = {"train.shuffle": True}
-"""Keys added since digests were first stored, with the value that says nothing new."""

@@ -90,8 +90,8 @@ def _made_for(results: Results, supplies: Supplies, name: str) -> MadeFor:
     arms = results.experiment.resolve({}).arms
     recipe = arms[name].recipe
     return MadeFor(
-        recipe=recipe.model_dump(mode="json"),
-        control=arms[CONTROL].recipe.model_dump(mode="json"),
+        recipe=recipe.identity(),
+        control=arms[CONTROL].recipe.identity(),
         data_fingerprint=supplies.data_of(recipe).fingerprint,
         model_code=model_code_digest(recipe.model),
     )

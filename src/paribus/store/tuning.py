@@ -74,7 +74,7 @@ class MadeFor:
     def is_for(self, experiment: Experiment, arm: str) -> bool:
         """Whether an arm of an experiment that has nothing found yet is the one that this was made for."""
         own, control = experiment.arms[arm].recipe, experiment.arms[CONTROL].recipe
-        return self.recipe == own.model_dump(mode="json") and self.control == control.model_dump(mode="json")
+        return self.recipe == own.identity() and self.control == control.identity()
 
 
 @dataclass(frozen=True)
