@@ -15,7 +15,7 @@ import pytest
 from paribus import experiments, verdicts
 from paribus.cli import main
 from paribus.commentary.next_experiment import command
-from paribus.experiment import Experiment
+from paribus.experiment import Experiment, Found
 from paribus.launch import conduct
 from paribus.launch.conduct import RunOptions
 from paribus.store import Results
@@ -217,6 +217,9 @@ def next_after(results: Results, content: dict[str, Any], changes: Mapping[str, 
 def test_a_shipped_experiment_is_given_by_its_name_with_the_seeds_that_ran() -> None:
     shipped = Experiment.load(experiments.find("lenet-digits"))
     assert command(shipped) == "paribus run lenet-digits"
+    found = shipped.resolve({"b128-retuned": {"optim.lr": Found(0.3)}})
+    assert found != shipped
+    assert command(found) == "paribus run lenet-digits"
     fewer = Experiment.load(experiments.find("lenet-digits"), ["experiment.seeds=3"])
     assert command(fewer) == "paribus run lenet-digits --set experiment.seeds=3"
     assert command(fewer, "experiment.seeds=14") == "paribus run lenet-digits --set experiment.seeds=14"

@@ -68,7 +68,7 @@ def command(experiment: Experiment, *settings: str) -> str:
     shipped = None
     if experiment.name in experiments.names():
         shipped = Experiment.load(experiments.find(experiment.name))
-    if shipped is None or replace(shipped, seeds=experiment.seeds) != experiment:
+    if shipped is None or replace(shipped, seeds=experiment.seeds) != experiment.resolve({}):
         target = f"results/{experiment.name}/experiment.toml"
     else:
         target = experiment.name
