@@ -315,3 +315,13 @@ def test_runs_that_are_all_alike_get_the_interval_of_the_test_set(write: Write) 
     alike = dataclasses.replace(stored["control"], runs=(run, run), correct=stored["control"].correct[[0, 0]])
     assert arms.summary(alike)["test_accuracy"]["ci95_kind"] == "wilson"
     assert arms.summary(alike)["test_accuracy"]["sd"] == 0
+
+
+def test_a_validation_accuracy_has_an_interval_over_seeds_or_over_images(tmp_path: Path) -> None:
+    experiment = example_experiment(4, 2)
+    runs = write_results(tmp_path / "four", experiment, {"control": 0.8}).runs("control")
+    values = [run.epochs[-1].val_accuracy or 0.0 for run in runs]
+    assert arms.val_accuracy_ci95(runs) == stats.t_interval(values)
+    images = runs[0].result.val_examples
+    assert arms.val_accuracy_ci95(runs[:1]) == stats.wilson(round(values[0] * images), images)
+    assert arms.val_accuracy_ci95([]) is None

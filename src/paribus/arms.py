@@ -125,6 +125,15 @@ def val_accuracy(runs: Sequence[Run]) -> float | None:
     return float(np.mean([accuracy for accuracy, _ in figures])) if figures else None
 
 
+def val_accuracy_ci95(runs: Sequence[Run]) -> Interval | None:
+    """Return the 95 % interval of `val_accuracy`: t over seeds, Wilson's for one run or runs that are all alike."""
+    accuracies = [accuracy for accuracy, _ in val_figures(runs)]
+    if not accuracies:
+        return None
+    images = runs[0].result.val_examples
+    return t_interval(accuracies) or wilson(round(accuracies[0] * images), images)
+
+
 def val_figures(runs: Sequence[Run | TuningRun]) -> list[tuple[float, float]]:
     """Return val accuracy and loss of each run at its kept epoch, nothing where a run has no val.
 

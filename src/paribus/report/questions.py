@@ -137,7 +137,7 @@ def _arm_cells(material: Material, question: Question, arm: str) -> tuple[Cell, 
     )
     if question.factor is not None:
         value = setting(design.recipe.factor(question.factor))
-        val = Cell(percent(material.val_accuracy(arm)))
+        val = Cell(percent(material.val_accuracy(arm)), interval(material.val_accuracy_ci95(arm), percent))
         return Cell(arm), Cell(value), _runs_cell(material, arm), val, *measured
     changed = "nothing" if arm == CONTROL else _changes(design, material.experiment)
     against = material.experiment.baseline(arm)
