@@ -3,7 +3,7 @@
 help         wall seconds of `paribus --help`
 first step   wall seconds from the start of the command until the first epoch begins: until its record is on disk, less
              the epoch's own seconds; MNIST is decoded already, Python's files are in the page cache
-workers      wall seconds of the whole command, start-up and report included, for four runs of two epochs of LeNet-5
+workers      wall seconds of the whole command, start-up and report included, for four runs of five epochs of LeNet-5
              on MNIST, with one worker and with two, alternating
 memory       the highest VmHWM of a worker during those runs: all resident pages, the shared images included
 
@@ -65,7 +65,7 @@ def whole_command(workers: int) -> tuple[float, float]:
     """Return the seconds of the command and the peak MiB of its largest worker."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        process = command(Path(folder), EXPERIMENT.format(seeds=4, epochs=2), workers)
+        process = command(Path(folder), EXPERIMENT.format(seeds=4, epochs=5), workers)
         peak = 0.0
         while process.poll() is None:
             peak = max([peak, *worker_peaks(process.pid)])
