@@ -231,6 +231,10 @@ def test_a_network_that_prints_asks_or_dies_cannot_harm_the_survey(
     model.write_text(code.replace("@", "os.kill(os.getpid(), signal.SIGKILL)"), encoding="utf-8")
     (reason,) = conduct.look(Experiment.parse(head)).unseen
     assert reason == ("Data and networks: the process that looks at them ended (signal SIGKILL); a network may end it.")
+    model.write_text(code.replace("@", "os.kill(os.getpid(), signal.SIGINT)"), encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        conduct.look(Experiment.parse(head))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_impossible_split_is_refused_before_anything_is_trained(tiny: Path, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ arms.momentum = { "optim.momentum" = 0.9 }
 arms.momentum-retuned = { "optim.momentum" = 0.9, "optim.lr" = "retune" }
 together = [["optim.momentum", "optim.lr"]]
 """
+EQUAL_SECONDS = '"train.epochs" = "equal-seconds"'
 RUN = """
 import sys
 from pathlib import Path
@@ -260,6 +261,23 @@ def test_an_engine_that_looks_at_test_while_tuning_does_not_conform(engine: Torc
     )
     with pytest.raises(AssertionError, match=text):
         check_engine(engine, recipe)
+
+
+def test_epochs_are_timed_before_anything_else_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def note(what: str) -> None:
+        done.append(what)
+        time.sleep(0.2)
+        raise RunError(what)
+
+    monkeypatch.setattr(equal_seconds, "choose", lambda *_: note("timed"))
+    monkeypatch.setattr(conduct, "survey_apart", lambda *_: note("surveyed"))
+    monkeypatch.setattr(conduct.LocalLauncher, "start", lambda *_: note("started"))
+    text = TINY.replace("momentum-retuned", "momentum-seconds").replace('"optim.lr" = "retune"', EQUAL_SECONDS)
+    with pytest.raises(RunError, match="timed"):
+        conduct.run(Experiment.parse(text.replace('"optim.lr"]', '"train.epochs"]')), RunOptions(out=tmp_path / "out"))
+    assert done == ["timed"]
 
 
 def test_a_data_set_without_test_is_whole_otherwise() -> None:

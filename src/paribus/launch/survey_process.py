@@ -30,6 +30,9 @@ def survey_apart(experiment: Experiment, folders: Mapping[str, Path], refusals: 
 
     Returns:
         What was measured. Where the process ends before its time, that is all that is said, in `unseen`.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C ended the process.
     """
     job = {
         "experiment": experiment.to_toml(),
@@ -46,12 +49,15 @@ def survey_apart(experiment: Experiment, folders: Mapping[str, Path], refusals: 
     )
     if done.returncode == 0:
         return Facts.from_json(json.loads(done.stdout))
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt
     how = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"status {done.returncode}"
     return Facts(unseen=(f"Data and networks: the process that looks at them ended ({how}); a network may end it.",))
 
 
 def main() -> None:
     """Serve one job; what networks print goes to stderr, and one that asks for input finds none."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # End without a traceback of its own.
     facts = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     job = json.load(sys.stdin)
