@@ -20,7 +20,7 @@ from paribus.launch.launcher import Pack
 from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing
 from paribus.launch.progress import warn
-from paribus.launch.survey_process import survey_apart
+from paribus.launch.survey_process import SurveyProcess, survey_apart
 from paribus.store import Results, TestSet
 
 
@@ -222,14 +222,15 @@ def _surveying(results: Results, supplies: Supplies) -> Iterator[None]:
     if known is not None and not known.unseen and not _lacks_runs(results, supplies):
         yield
         return
-    folders = {key: each.folder for key, each in supplies.prepared.items()}
+    process = SurveyProcess(experiment, {key: each.folder for key, each in supplies.prepared.items()}, {})
 
     def look_and_tell() -> None:
-        facts = survey_apart(experiment, folders, {})
+        facts = process.facts()
         results.write_facts(facts)
         warn(checks.measured(experiment, facts), facts.unseen)
 
-    with futures.ThreadPoolExecutor(1) as pool:
+    # Whatever ends the runs ends the process first, so that nothing waits for it.
+    with futures.ThreadPoolExecutor(1) as pool, contextlib.closing(process):
         told = pool.submit(look_and_tell)
         yield
         told.result()
