@@ -10,7 +10,7 @@ import pytest
 from check_designs import HEAD, RELU, SWEEP, design, fired, of
 from paribus import checks
 from paribus.checks import WHOLE
-from paribus.checks.of_data import smallest_difference
+from paribus.checks.of_data import made_by_chance
 from paribus.experiment import Experiment
 from paribus.facts import Copies, DataFacts, Facts, ModelFacts
 
@@ -134,8 +134,8 @@ def test_val_counts_where_it_chooses() -> None:
 
 
 @pytest.mark.parametrize(("accuracy", "images", "seeds"), [(0.95, 50, 5), (0.99, 10_000, 1)])
-def test_the_smallest_difference_is_what_chance_makes(accuracy: float, images: int, seeds: int) -> None:
+def test_the_made_by_chance_is_what_chance_makes(accuracy: float, images: int, seeds: int) -> None:
     rng = np.random.default_rng(0)
     rights = rng.binomial(images * seeds, accuracy, (2, 20_000)) / (images * seeds)
-    share = float(np.mean(np.abs(rights[0] - rights[1]) <= smallest_difference(accuracy, images, seeds)))
+    share = float(np.mean(np.abs(rights[0] - rights[1]) <= made_by_chance(accuracy, images, seeds)))
     assert share == pytest.approx(0.95, abs=0.02)

@@ -271,40 +271,52 @@ def test_two_changes_at_once_are_told_beside_each_alone(tmp_path: Path) -> None:
     assert f"`relu-max` adds {beyond:+.2f} points (95 % interval over seeds " in text.replace("\u2212", "-")
 
 
-RISING, STAYING = ((0.3, 0.1, 0.2), (0.3, 0.2, 0.1)), ((0.8, 0.95, 0.9), (0.8, 0.9, 0.95))
+FALLING, TURNING = (0.3, 0.25, 0.2, 0.15, 0.1), (0.3, 0.1, 0.12, 0.15, 0.2)
+CLIMBING, DROPPING = (0.8, 0.85, 0.9, 0.93, 0.95), (0.8, 0.95, 0.94, 0.92, 0.9)
 
 
 @pytest.mark.parametrize(
-    ("val_loss", "val_accuracy", "noise", "expected"),
+    ("val_loss", "val_accuracy", "expected"),
     [
-        (RISING[1], STAYING[1], 0.0, "The validation loss of `long` does not rise: it ends at its lowest, 0.1"),
-        (RISING[1], STAYING[1], 0.0, "Its validation accuracy does not fall: it ends at its highest, 9"),
-        ((0.3, 0.2, 0.201), STAYING[1], 0.0, "The validation loss of `long` hardly rises: it is lowest after epoch 2"),
-        (RISING[0], STAYING[1], 0.001, "`long` over-fits in loss: validation loss is lowest after epoch 2, at 0.1"),
-        (RISING[0], STAYING[1], 0.5, "`long` may over-fit in loss, but not beyond the noise of its seeds: val"),
-        (RISING[0], STAYING[0], 0.001, "Its validation accuracy falls: it is highest after epoch 2, at 9"),
-        (RISING[0], STAYING[0], 0.2, "Its validation accuracy may fall, but not beyond the noise of its seeds: it"),
-        (RISING[0], (0.8, 0.905, 0.9), 0.0, "Its validation accuracy does not fall by more than the margin: it is"),
+        (FALLING, CLIMBING, "The validation loss of `long` does not rise: it ends at its lowest, 0.1000, with a train"),
+        (FALLING, CLIMBING, "Its validation accuracy does not fall: it ends at its highest, 95.00 %."),
+        ((0.3, 0.25, 0.22, 0.2, 0.201), CLIMBING, "The validation loss of `long` does not clearly rise: it is lowest"),
+        (
+            TURNING,
+            CLIMBING,
+            "`long` over-fits in loss: validation loss is lowest after epoch 2, at 0.1000, and ends at",
+        ),
+        (
+            TURNING,
+            DROPPING,
+            "Its validation accuracy falls: it is highest after epoch 2, at 95.00 %, and ends at 90.00",
+        ),
+        (TURNING, (0.8, 0.85, 0.9, 0.905, 0.9), "Its validation accuracy does not clearly fall: it is highest after"),
     ],
 )
 def test_over_fitting_is_told_by_loss_and_by_accuracy(
-    val_loss: Sequence[float], val_accuracy: Sequence[float], noise: float, expected: str, tmp_path: Path
+    val_loss: Sequence[float], val_accuracy: Sequence[float], expected: str, tmp_path: Path
 ) -> None:
+    """By the rule of check P031, so that the paragraph and the check say the same."""
     results = write(tmp_path / "result", 3, {"control": 0.9})
     content, stored = verdicts.compute(results), arms.load(results)
     runs = []
-    for index, run in enumerate(stored["long"].runs):
-        course = []
-        for place, record in enumerate(run.epochs[: len(val_loss)]):
-            own = noise * (index - 1) * (place == len(val_loss) - 1)
-            changed = {"val_loss": val_loss[place] + own, "val_accuracy": val_accuracy[place] - own}
-            course.append(dataclasses.replace(record, **changed))  # type: ignore[arg-type]
+    for run in stored["long"].runs:
+        course = [
+            dataclasses.replace(record, train_loss=1 / record.epoch, val_loss=loss, val_accuracy=accuracy)
+            for record, loss, accuracy in zip(run.epochs, val_loss, val_accuracy, strict=False)
+        ]
+        assert len(course) == len(val_loss)
         runs.append(dataclasses.replace(run, epochs=tuple(course)))
     stored["long"] = dataclasses.replace(stored["long"], runs=tuple(runs))
     question = results.experiment.questions[3]
     sentences = comment(Material(question, content["questions"][3], results.experiment, stored, []))
     assert all(isinstance(sentence, Sentence) for sentence in sentences)
     assert [each.text for each in sentences if each.text.startswith(expected)], [each.text for each in sentences]
+    over_fits = any("over-fits" in each.text or "accuracy falls" in each.text for each in sentences)
+    fired = checks.CHECKS["P031"].on_outcome
+    assert fired is not None
+    assert over_fits == ("long" in dict(fired(results.experiment, stored) or []))
 
 
 def test_a_sweep_names_its_best_value_its_good_range_and_its_edge(tmp_path: Path) -> None:

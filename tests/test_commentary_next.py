@@ -189,7 +189,10 @@ def test_a_control_that_still_improves_is_trained_for_longer(monkeypatch: pytest
     results = settle(write(f"{RELU}\n{LONG}", 5, {"control": 0.7, "relu": 0.9, "long": 0.9}))
     assert last(results) == "Next: nothing to run; every comparison of this question is decided."
     for index, run in enumerate(results.runs("control")):
-        change(run.folder, lambda epoch, own=index: {"val_accuracy": 0.5 + (0.05 + 0.001 * own) * epoch})
+        change(
+            run.folder,
+            lambda epoch, own=index: {"val_accuracy": 0.5 + (0.05 + 0.001 * own) * epoch, "val_loss": 1 / epoch},
+        )
     # Twice the epochs is what `long` trains, and an arm must differ from the control.
     assert asked_for(last(results), monkeypatch).control.train.epochs == 18
 

@@ -110,7 +110,7 @@ def test_with_runs_their_variances_count(tmp_path: Path, monkeypatch: pytest.Mon
     for name in experiment.arms:
         if name not in ("control", "max"):
             compared = crossed(stored[name].correct, stored["control"].correct)
-            known = Variances.measured(compared)
+            known = compared.variances
             assert known is not None
             each.append(smallest_difference(known, (4, 200), 0.05 / found.comparisons))
     assert found.difference == pytest.approx(np.median(each))

@@ -19,6 +19,7 @@ from PIL import Image
 from paribus import verdicts
 from paribus.cli.tables import show_verdicts
 from paribus.experiment import Experiment, RunSpec
+from paribus.facts import Facts
 from paribus.report import write_report
 from paribus.report.build import build
 from paribus.report.material import Material
@@ -440,6 +441,12 @@ def test_validation_on_the_test_set_is_never_called_unseen(tmp_path: Path) -> No
     assert "Validation used the test set" in page.text
     assert "this choice did see the test images" in page.text
     assert "never by the test set" not in page.text and "chooses nothing" not in page.text
+
+
+def test_what_could_not_be_looked_at_is_told(tmp_path: Path) -> None:
+    results = write_results(tmp_path / "result", small(), {"control": 0.9})
+    results.write_facts(Facts(unseen=("Data and networks: the process ended.",)))
+    assert "Not looked at before training: Data and networks: the process ended." in report(results)[1].text
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -116,15 +116,16 @@ def test_crossed_is_the_method_of_moments() -> None:
     assert found.p is not None
     tails = weights @ scipy_stats.t.isf(found.p / 2, [n - 1, m - 1])
     assert tails == pytest.approx(abs(d.mean()) / math.sqrt(variance))
-    assert found.seed_variance == pytest.approx((seed - rest) / m)
-    assert found.example_variance == pytest.approx((example - rest) / n)
-    assert found.residual_variance == pytest.approx(rest)
+    assert found.variances is not None
+    assert found.variances.seed == pytest.approx((seed - rest) / m)
+    assert found.variances.example == pytest.approx((example - rest) / n)
+    assert found.variances.residual == pytest.approx(rest)
 
 
 def test_crossed_without_seed_variance_is_the_t_test_over_examples() -> None:
     row = np.random.default_rng(2).normal(0.2, 1, 200)
     found = crossed(np.tile(row, (5, 1)), np.zeros((5, 200)))
-    assert found.seed_variance == 0
+    assert found.variances is not None and found.variances.seed == 0
     assert found.ci95 == pytest.approx(tuple(scipy_stats.ttest_1samp(row, 0).confidence_interval(0.95)))
     assert found.p == pytest.approx(scipy_stats.ttest_1samp(row, 0).pvalue)
 
@@ -191,7 +192,7 @@ def test_one_seed_is_mcnemar_over_examples_for_correctness_and_t_for_loss() -> N
     assert found.p == pytest.approx(scipy_stats.binomtest(8, 10).pvalue)
     expected = scipy_stats.ttest_rel(arm[0], control[0]).confidence_interval(0.95)
     assert found.ci95 == pytest.approx(tuple(expected))
-    assert found.seed_variance is None
+    assert found.variances is None
     loss = np.random.default_rng(4).normal(0, 1, (2, 1, 40))
     found = crossed(loss[0], loss[1])
     assert found.test == "t over examples"
@@ -323,9 +324,7 @@ def _measured(difference: float, seed: float, example: float, rest: float) -> Cr
         (0, 1),
         0.5,
         "crossed",
-        seed_variance=seed,
-        example_variance=example,
-        residual_variance=rest,
+        variances=stats.Variances(seed, example, rest),
     )
 
 

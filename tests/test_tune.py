@@ -24,6 +24,7 @@ from paribus.errors import RunError
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, RunSpec
 from paribus.launch import conduct, equal_seconds
 from paribus.launch.conduct import RunOptions
+from paribus.launch.local import LocalLauncher
 from paribus.launch.packs import Supplies
 from paribus.store import Checkpoint, Results
 from paribus.testing.engines import DATASET, check_engine, spec_for
@@ -45,6 +46,7 @@ arms.momentum = { "optim.momentum" = 0.9 }
 arms.momentum-retuned = { "optim.momentum" = 0.9, "optim.lr" = "retune" }
 together = [["optim.momentum", "optim.lr"]]
 """
+EQUAL_SECONDS = '"train.epochs" = "equal-seconds"'
 RUN = """
 import sys
 from pathlib import Path
@@ -174,7 +176,7 @@ def test_an_arm_that_cannot_be_tuned_costs_only_itself(tmp_path: Path) -> None:
     arm = f'arms.mine = {{ "model.name" = "{model}:Broken", "optim.lr" = "retune" }}\n'
     text = TINY.partition("arms.momentum ")[0] + arm + 'together = [["model.name", "optim.lr"]]\n'
     with pytest.raises(
-        RunError, match=r"15 of \d+ failed. The first is mine, tuning at rate 0.01, seed 10000: "
+        RunError, match=r"15 of \d+ failed. The first is mine, tuning at rate 0.01, seed 1000[012]: "
     ) as got:
         conduct.run(Experiment.parse(text, ["control.train.epochs=1"]), RunOptions(out=tmp_path / "out", workers=2))
     assert "`tuning/mine/0.01/10000/failure.txt` there says all" in str(got.value)
@@ -260,6 +262,23 @@ def test_an_engine_that_looks_at_test_while_tuning_does_not_conform(engine: Torc
     )
     with pytest.raises(AssertionError, match=text):
         check_engine(engine, recipe)
+
+
+def test_epochs_are_timed_before_anything_else_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def note(what: str) -> None:
+        done.append(what)
+        time.sleep(0.2)
+        raise RunError(what)
+
+    monkeypatch.setattr(equal_seconds, "choose", lambda *_: note("timed"))
+    monkeypatch.setattr(conduct, "SurveyProcess", lambda *_: note("surveyed"))
+    monkeypatch.setattr(LocalLauncher, "start", lambda *_: note("started"))
+    text = TINY.replace("momentum-retuned", "momentum-seconds").replace('"optim.lr" = "retune"', EQUAL_SECONDS)
+    with pytest.raises(RunError, match="timed"):
+        conduct.run(Experiment.parse(text.replace('"optim.lr"]', '"train.epochs"]')), RunOptions(out=tmp_path / "out"))
+    assert done == ["timed"]
 
 
 def test_a_data_set_without_test_is_whole_otherwise() -> None:

@@ -163,9 +163,9 @@ def _variances(rng: np.random.Generator, case: Case) -> Variances:
     pilot = Case(50, 2000, case.accuracy, case.kind)
     found = [crossed(arm, control) for control, arm in (experiment(rng, pilot, [case.accuracy] * 2) for _ in range(20))]
     return Variances(
-        float(np.mean([each.seed_variance for each in found])),
-        float(np.mean([each.example_variance for each in found])),
-        float(np.mean([each.residual_variance for each in found])),
+        float(np.mean([each.variances.seed for each in found])),
+        float(np.mean([each.variances.example for each in found])),
+        float(np.mean([each.variances.residual for each in found])),
     )
 
 

@@ -16,12 +16,11 @@ from statistics import median
 import numpy as np
 
 from paribus.arms import ArmRuns
-from paribus.checks import comparisons_planned
+from paribus.checks import comparisons_planned, expected_accuracy
 from paribus.experiment import CONTROL, Experiment
 from paribus.stats import LEVEL, POWER, Variances, crossed, smallest_difference
 from paribus.wording import count, difference, percent, unit
 
-ACCURACY = 0.95  # Of a control of which nothing is published.
 _OF_THE_IMAGE = 0.1
 _OF_THE_SEED = 0.1
 
@@ -53,18 +52,17 @@ def detectable(experiment: Experiment, images: int, arms: Mapping[str, ArmRuns])
     Args:
         experiment: The design.
         images: Number of test images, at least 2.
-        arms: Finished runs by arm, as many as there are; an arm needs two seeds in common with the control to count.
+        arms: Finished runs by arm, as many as there are; an arm needs two seeds in common with its control to count.
     """
     seeds, comparisons = len(experiment.seeds), max(1, comparisons_planned(experiment))
-    measured = _measured(arms)
+    measured = _measured(experiment, arms)
     if measured:
         found = [_smallest(each, experiment, images) for each in measured]
         basis = f"Rests on the variances of the finished runs: the median over {count(len(found), 'arm')}."
         known = [each for each in found if each is not None]
         return Detectable(seeds, images, comparisons, median(known) if known else None, basis)
-    published = experiment.published
-    accuracy = ACCURACY if published is None else sum(published) / 2
-    why = "" if published is None else ", the middle of what is published"
+    accuracy = expected_accuracy(experiment)
+    why = "" if experiment.published is None else ", the middle of what is published"
     basis = (
         f"Assumed, as no runs are there to measure: a control of {percent(accuracy)} %{why}, and two runs of one "
         f"recipe that differ in {percent(1 - accuracy)} % of the images and by "
@@ -86,16 +84,17 @@ def _smallest(variances: Variances, experiment: Experiment, images: int) -> floa
     return smallest_difference(variances, (seeds, images), LEVEL / comparisons) if seeds > 1 else None
 
 
-def _measured(arms: Mapping[str, ArmRuns]) -> list[Variances]:
-    """The variances of every arm that shares two seeds and the test images with the control."""
-    control = arms.get(CONTROL)
+def _measured(experiment: Experiment, arms: Mapping[str, ArmRuns]) -> list[Variances]:
+    """The variances of every arm that shares two seeds and the test images with what it is compared with."""
     found = []
-    for arm in arms.values():
-        seeds = [seed for seed in arm.seeds if control is not None and seed in control.seeds]
-        if arm.name == CONTROL or control is None or len(seeds) < 2 or not np.array_equal(arm.labels, control.labels):
+    for name in experiment.arms:
+        arm, against = arms.get(name), arms.get(experiment.baseline(name))
+        if name == CONTROL or arm is None or against is None or not np.array_equal(arm.labels, against.labels):
             continue
-        compared = crossed(arm.scores("test_accuracy", seeds), control.scores("test_accuracy", seeds))
-        variances = Variances.measured(compared)
-        assert variances is not None  # Two seeds at least.
-        found.append(variances)
+        seeds = [seed for seed in arm.seeds if seed in against.seeds]
+        if len(seeds) < 2:
+            continue
+        compared = crossed(arm.scores("test_accuracy", seeds), against.scores("test_accuracy", seeds))
+        assert compared.variances is not None  # Two seeds at least.
+        found.append(compared.variances)
     return found

@@ -12,6 +12,8 @@ from typing import Literal
 
 from paribus.arms import load
 from paribus.checks.check import Arms, Check, Level
+from paribus.checks.of_curves import Turns, turns_of
+from paribus.checks.of_data import expected_accuracy
 from paribus.checks.of_design import comparisons_planned
 from paribus.checks.places import WHOLE, Places, of_question
 from paribus.checks.table import CHECKS
@@ -24,12 +26,15 @@ __all__ = [
     "WHOLE",
     "Check",
     "Finding",
+    "Turns",
     "comparisons_planned",
     "design",
+    "expected_accuracy",
     "forbids",
     "measured",
     "of_question",
     "outcome",
+    "turns_of",
 ]
 
 Outcome = Literal["fired", "passed", "not applicable"]

@@ -98,34 +98,70 @@ def over_fitted(experiment: Experiment, arms: Arms) -> Places:
     """P031: val loss or val accuracy ends worse than at its best stretch, while the training loss went on falling."""
     places, applies = [], False
     for arm in arms.values():
-        curves = None if experiment.arms[arm.name].recipe.train.keep == "best" else _curves(arm.runs)
-        if curves is None:
+        turns = None if experiment.arms[arm.name].recipe.train.keep == "best" else turns_of(arm.runs, experiment.margin)
+        if turns is None:
             continue
         applies = True
-        faults = _turned(experiment, curves)
-        if faults:
-            places.append((arm.name, f"{faults}, while the training loss went on falling."))
+        if turns.loss_rose or turns.accuracy_fell:
+            places.append((arm.name, f"{_told(turns)}, while the training loss went on falling."))
     return places if applies else None
 
 
-def _turned(experiment: Experiment, curves: _Curves) -> str:
+@dataclass(frozen=True)
+class Turns:
+    """How the mean val curves of some runs end, from the best stretch of each (with its last epoch) to the last one.
+
+    `loss_rose` and `accuracy_fell` say that they end worse, beyond `RISE` and beyond the margin, while the training
+    loss went on falling: the network over-fits.
+    """
+
+    loss_from: float
+    loss_to: float
+    loss_epoch: int
+    loss_rose: bool
+    accuracy_drop: float
+    accuracy_epoch: int
+    accuracy_fell: bool
+
+
+def turns_of(runs: Sequence[Run], margin: float) -> Turns | None:
+    """Return where the val curves of some runs turn, None where they are too short or have no val figures.
+
+    Args:
+        runs: Those of one arm; the finished ones count.
+        margin: The smallest difference of accuracy worth knowing, a fraction.
+    """
+    curves = _curves(runs)
+    if curves is None:
+        return None
     accuracy, losses, train = (
         curves.smooth(each) for each in (curves.val_accuracy, curves.val_loss, curves.train_loss)
     )
     lowest, best = int(losses.argmin()), int(accuracy.argmax())
-    loss_rose = losses[-1] > RISE * losses[lowest] and train[-1] < train[lowest]
     drop = float(accuracy[best] - accuracy[-1])
-    accuracy_fell = drop > experiment.margin and train[-1] < train[best]
-    rise = (
-        f"val loss rose from {loss(float(losses[lowest]))} around epoch {lowest + curves.stretch} to "
-        f"{loss(float(losses[-1]))}"
+    return Turns(
+        loss_from=float(losses[lowest]),
+        loss_to=float(losses[-1]),
+        loss_epoch=lowest + curves.stretch,
+        loss_rose=bool(losses[-1] > RISE * losses[lowest] and train[-1] < train[lowest]),
+        accuracy_drop=drop,
+        accuracy_epoch=best + curves.stretch,
+        accuracy_fell=bool(drop > margin and train[-1] < train[best]),
     )
-    fall = f"val accuracy fell by {percent(drop)} points from its best around epoch {best + curves.stretch}"
-    if loss_rose and accuracy_fell:
+
+
+def _told(turns: Turns) -> str:
+    rise = f"val loss rose from {loss(turns.loss_from)} around epoch {turns.loss_epoch} to {loss(turns.loss_to)}"
+    fall = (
+        f"val accuracy fell by {percent(turns.accuracy_drop)} points from its best around epoch {turns.accuracy_epoch}"
+    )
+    if turns.loss_rose and turns.accuracy_fell:
         return f"Over-fitted in loss and accuracy: {rise}, and {fall}"
-    if loss_rose:
-        return f"Over-fitted in loss, not in accuracy: {rise}"
-    return f"Over-fitted in accuracy, not in loss: {fall}" if accuracy_fell else ""
+    return (
+        f"Over-fitted in loss, not in accuracy: {rise}"
+        if turns.loss_rose
+        else (f"Over-fitted in accuracy, not in loss: {fall}")
+    )
 
 
 def _curves(runs: Sequence[Run]) -> _Curves | None:

@@ -14,7 +14,6 @@ from paribus.wording import count, level, listed, margin, percent
 
 FEW_IMAGES = 5
 ASSUMED_ACCURACY = 0.95
-"""What a network is taken to reach where the experiment has no published band."""
 
 
 def copies_across_splits(experiment: Experiment, facts: Facts) -> Places:
@@ -82,14 +81,14 @@ def too_few_images(experiment: Experiment, facts: Facts) -> Places:
     """P022: a difference of the margin lies within what the test or val images leave to chance."""
     if not facts.data:
         return None
-    accuracy = sum(experiment.published) / 2 if experiment.published else ASSUMED_ACCURACY
+    accuracy = expected_accuracy(experiment)
     seeds = len(experiment.seeds)
     places = []
     for data in facts.data:
         arms = [experiment.arms[name] for name in data.arms if name in experiment.arms]
         wanted = margin(experiment.margin, "test_accuracy")
         images = sum(data.counts["test"])
-        least = smallest_difference(accuracy, images, seeds)
+        least = made_by_chance(accuracy, images, seeds)
         if least > experiment.margin:
             message = (
                 f"At an accuracy of {level(accuracy, 'test_accuracy')} {count(images, 'test image')} and "
@@ -107,8 +106,13 @@ def too_few_images(experiment: Experiment, facts: Facts) -> Places:
     return places
 
 
-def smallest_difference(accuracy: float, images: int, seeds: int) -> float:
-    """Return the smallest difference of accuracy that a 95 % interval can tell from zero, as a fraction.
+def expected_accuracy(experiment: Experiment) -> float:
+    """Return what the control is expected to reach: the middle of what is published, 95 % where nothing is."""
+    return sum(experiment.published) / 2 if experiment.published else ASSUMED_ACCURACY
+
+
+def made_by_chance(accuracy: float, images: int, seeds: int) -> float:
+    """Return the difference of accuracy below which 95 of 100 experiments on equal arms end, as a fraction.
 
     1.96 sqrt(2 a (1 - a) / (seeds x images)): two arms that err independently of each other in every run, which is
     nearly so for separately trained networks, given how hard each image is (Jordan 2024, arXiv 2304.01910).

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import re
 
-from paribus.checks.places import WHOLE, Places, of_question
+from paribus.checks.places import WHOLE, Places, of_arms, of_question
 from paribus.experiment import CONTROL, Arm, Experiment, Question
 from paribus.stats import LEVEL
 from paribus.wording import count, named
+
+SAME_UPDATES = 0.05
+"""Two numbers of updates count as equal within that share."""
 
 
 def comparisons_planned(experiment: Experiment) -> int:
@@ -45,9 +48,7 @@ def validated_on_test(experiment: Experiment) -> Places:
     """P002: some arm validates on the test images."""
     places = [name for name, arm in experiment.arms.items() if arm.recipe.data.val == "test"]
     message = "Validation looks at the test images, so val figures say nothing beyond the test figures."
-    if len(places) == len(experiment.arms):
-        return [(WHOLE, message)]
-    return [(name, message) for name in places]
+    return of_arms(experiment, places, message)
 
 
 def chosen_on_test(experiment: Experiment) -> Places:
@@ -107,7 +108,7 @@ def updates_not_held(experiment: Experiment) -> Places:
         factor = own.batch_size / control.batch_size
         held = any(
             other.recipe.train.batch_size == own.batch_size
-            and math.isclose(other.recipe.train.epochs, control.epochs * factor, rel_tol=0.05)
+            and math.isclose(other.recipe.train.epochs, control.epochs * factor, rel_tol=SAME_UPDATES)
             for other in _arms_of(experiment, question)
         )
         if not held:
@@ -157,7 +158,7 @@ def not_shuffled(experiment: Experiment) -> Places:
     """P016: training takes the images in their stored order, and no arm asks what that does."""
     arms = [arm.name for arm in experiment.arms.values() if not (arm.recipe.train.shuffle or _asks_shuffle(arm))]
     message = "Every epoch takes the training images in their stored order: `train.shuffle` is false."
-    return [(WHOLE, message)] if len(arms) == len(experiment.arms) else [(arm, message) for arm in arms]
+    return of_arms(experiment, arms, message)
 
 
 def confounded(experiment: Experiment) -> Places:

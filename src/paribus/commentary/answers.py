@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from paribus.checks.of_design import SAME_UPDATES
 from paribus.commentary.material import Comparison, Material, Pair, words
 from paribus.commentary.quotes import mean, quote
 from paribus.commentary.sentence import Evidence, Sentence, item
@@ -20,8 +21,6 @@ from paribus.wording import (
     unit,
     would_decide,
 )
-
-_SAME = 0.05  # Two numbers of updates count as equal within that share, as in check P005.
 
 
 def answers(material: Material) -> list[Sentence]:
@@ -53,7 +52,7 @@ def _held(material: Material, comparison: Comparison, evidence: list[Evidence]) 
     own, against = arms[name].recipe, arms[comparison["control"]].recipe
     updates = [recipe.train.epochs / recipe.train.batch_size for recipe in (own, against)]
     held = []
-    if math.isclose(*updates, rel_tol=_SAME):
+    if math.isclose(*updates, rel_tol=SAME_UPDATES):
         held.append("equal updates")
     elif own.train.epochs == against.train.epochs:
         held.append("equal epochs")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paribus.checks import turns_of
 from paribus.commentary.material import Material, words
 from paribus.commentary.quotes import mean, mean_curve, quote, value
 from paribus.commentary.sentence import Evidence, Sentence, item
@@ -21,7 +22,6 @@ _CLASSES_NAMED = 3
 _MOST_TIMED = 5  # Arms in one sentence about speed.
 _STEP_BACK = 0.01  # The target is a point below where the control ends,
 _OF_THE_ERROR = 0.5  # or half of its error, where that is less.
-_RISE = 0.02  # Validation loss rises where it ends this much above its lowest, relatively.
 
 
 def other_metric(material: Material) -> list[Sentence]:
@@ -116,8 +116,7 @@ def _timed(name: str, runs: Sequence[Run], target: float, evidence: list[Evidenc
 def over_fitting(material: Material) -> list[Sentence]:
     """Return where validation loss and validation accuracy turn, each for itself, on the mean curve over seeds.
 
-    A loss has turned where it ends at least 2 % above its lowest, an accuracy where it ends more than the margin below
-    its highest; with several seeds the 95 % t interval of the turn must exclude none. Silent where a run diverged.
+    Whether they turn is what check P031 says of the same runs. Silent where a run diverged.
     """
     lead = material.lead
     if lead is None:
@@ -125,22 +124,17 @@ def over_fitting(material: Material) -> list[Sentence]:
     runs = material.pair(lead).own
     losses, accuracies = mean_curve(runs, "val_loss"), mean_curve(runs, "val_accuracy")
     training = mean(runs, "epochs.train_loss.last")
-    if any(run.result.status == "diverged" for run in runs) or not losses or not accuracies or training is None:
+    turns = turns_of(runs, material.experiment.margin)
+    if any(run.result.status == "diverged" for run in runs) or turns is None or training is None:
         return []
     name = lead["arm"]
-    return [_loss_turn(name, runs, losses, training), _accuracy_turn(material, name, runs, accuracies)]
+    return [
+        _loss_turn(name, runs, losses, training, rose=turns.loss_rose),
+        _accuracy_turn(name, runs, accuracies, fell=turns.accuracy_fell),
+    ]
 
 
-def turns_in_loss(runs: Sequence[Run]) -> bool:
-    """Whether the mean validation loss of some runs ends above its lowest by more than noise and 2 %."""
-    losses = mean_curve(runs, "val_loss")
-    if not losses:
-        return False
-    lowest = 1 + int(np.argmin(losses))
-    return losses[-1] > (1 + _RISE) * losses[lowest - 1] and _is_turn(runs, "val_loss", lowest, len(losses))
-
-
-def _loss_turn(name: str, runs: Sequence[Run], losses: Sequence[float], training: float) -> Sentence:
+def _loss_turn(name: str, runs: Sequence[Run], losses: Sequence[float], training: float, *, rose: bool) -> Sentence:
     lowest, last = 1 + int(np.argmin(losses)), len(losses)
     evidence = _at(name, runs, "val_loss", "lowest", lowest, last) + quote(runs, "epochs.train_loss.last")
     with_training = f"a training loss of {loss(training)}"
@@ -148,38 +142,24 @@ def _loss_turn(name: str, runs: Sequence[Run], losses: Sequence[float], training
         text = f"The validation loss of `{name}` does not rise: it ends at its lowest, {loss(losses[-1])}, with "
         return Sentence(f"{text}{with_training}.", evidence)
     course = f"is lowest after epoch {lowest}, at {loss(losses[lowest - 1])}, and ends at {loss(losses[-1])}"
-    if losses[-1] <= (1 + _RISE) * losses[lowest - 1]:
-        text = f"The validation loss of `{name}` hardly rises: it {course} with {with_training}."
-    elif turns_in_loss(runs):
-        text = f"`{name}` over-fits in loss: validation loss {course} with {with_training}."
-    else:
-        text = f"`{name}` may over-fit in loss, but not beyond the noise of its seeds: validation loss {course} with "
-        text += f"{with_training}."
-    return Sentence(text, evidence)
+    opening = (
+        f"`{name}` over-fits in loss: validation loss"
+        if rose
+        else f"The validation loss of `{name}` does not clearly rise: it"
+    )
+    return Sentence(f"{opening} {course} with {with_training}.", evidence)
 
 
-def _accuracy_turn(material: Material, name: str, runs: Sequence[Run], accuracies: Sequence[float]) -> Sentence:
+def _accuracy_turn(name: str, runs: Sequence[Run], accuracies: Sequence[float], *, fell: bool) -> Sentence:
     highest, last = 1 + int(np.argmax(accuracies)), len(accuracies)
     evidence = _at(name, runs, "val_accuracy", "highest", highest, last)
-    best, end = accuracies[highest - 1], accuracies[-1]
-    ends_at = level(end, "test_accuracy")
+    ends_at = level(accuracies[-1], "test_accuracy")
     if highest == last:
         return Sentence(f"Its validation accuracy does not fall: it ends at its highest, {ends_at}.", evidence)
-    if best - end <= material.experiment.margin:
-        verb = "does not fall by more than the margin"
-    else:
-        is_clear = _is_turn(runs, "val_accuracy", highest, last)
-        verb = "falls" if is_clear else "may fall, but not beyond the noise of its seeds"
-    course = f": it is highest after epoch {highest}, at {level(best, 'test_accuracy')}, and ends at {ends_at}"
-    return Sentence(f"Its validation accuracy {verb}{course}.", evidence)
-
-
-def _is_turn(runs: Sequence[Run], column: str, turn: int, last: int) -> bool:
-    """Whether the change from the turn to the end is beyond the noise of the seeds; one seed has no noise to tell."""
-    figures = [[value(run, f"epochs.{column}.at={epoch}") for run in runs] for epoch in (turn, last)]
-    first, second = (np.array(each, dtype=np.float64) for each in figures)
-    ends = t_interval(second - first)
-    return len(runs) == 1 or (ends is not None and ends[0] * ends[1] > 0)
+    verb = "falls" if fell else "does not clearly fall"
+    best = level(accuracies[highest - 1], "test_accuracy")
+    course = f"it is highest after epoch {highest}, at {best}, and ends at {ends_at}"
+    return Sentence(f"Its validation accuracy {verb}: {course}.", evidence)
 
 
 def _at(name: str, runs: Sequence[Run], column: str, what: str, turn: int, last: int) -> list[Evidence]:

@@ -7,8 +7,8 @@
 5. The best value of a sweep at its edge: one more value beyond it.
 6. A learning rate shared between optimisers or batch sizes (P004): an arm that retunes it.
 7. Epochs held equal, updates not (P005): an arm with equal updates.
-8. The lead only trains longer and over-fits in loss: weights of the epoch with the lowest validation loss.
-9. The control is still improving at its end: twice to four times the epochs.
+8. The lead only trains longer and over-fits (P031): weights of the epoch with the lowest validation loss.
+9. The control is still improving at its end (P030): twice to four times the epochs.
 
 Else nothing that can be set would decide, or everything is decided. A setting is told only where the experiment accepts
 it and does not have it already.
@@ -16,7 +16,6 @@ it and does not have it already.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,20 +23,16 @@ from typing import Any
 
 from paribus import experiments
 from paribus.checks import of_question
-from paribus.commentary.course import turns_in_loss
 from paribus.commentary.material import Material
-from paribus.commentary.quotes import mean_curve, value
 from paribus.commentary.sentence import Sentence
 from paribus.config import FINDABLE, RATE, Value
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL, Experiment
-from paribus.stats import t_interval
 from paribus.wording import named
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # Keys that TOML takes without quotes.
 _FEW_SEEDS = 5
 _MOST_FACTORS = 3  # An arm of more is no answer to what one of them does.
-_LATE = 0.2  # The share of a course that counts as its end.
 
 
 def next_experiment(material: Material) -> Sentence:
@@ -183,7 +178,7 @@ def _keep_best(material: Material) -> str | None:
     lead = material.lead
     if lead is None or set(material.experiment.arms[lead["arm"]].factors) != {"train.epochs"}:
         return None
-    if material.experiment.control.train.keep == "best" or not turns_in_loss(material.pair(lead).own):
+    if not material.fired("P031", [lead["arm"]]):
         return None
     return _with_setting(
         material, ["control.train.keep=best"], "tests the weights of the epoch with the lowest validation loss"
@@ -191,27 +186,11 @@ def _keep_best(material: Material) -> str | None:
 
 
 def _longer(material: Material) -> str | None:
-    if not _is_improving(material):
+    if not material.fired("P030", [CONTROL]):
         return None
     epochs = material.experiment.control.train.epochs
     settings = [f"control.train.epochs={times * epochs}" for times in (2, 3, 4)]
     return _with_setting(material, settings, "trains the control, which is still improving, for longer")
-
-
-def _is_improving(material: Material) -> bool:
-    """Whether the control's val accuracy gains more than the margin in the last fifth, beyond the noise of seeds."""
-    runs = material.arms[CONTROL].runs
-    accuracies = mean_curve(runs, "val_accuracy")
-    late = math.ceil(len(accuracies) * _LATE)
-    if len(accuracies) <= late or len(runs) < 2 or any(run.result.status == "diverged" for run in runs):
-        return False
-    before, last = len(accuracies) - late, len(accuracies)
-    gains = [
-        (value(run, f"epochs.val_accuracy.at={last}") or 0.0) - (value(run, f"epochs.val_accuracy.at={before}") or 0.0)
-        for run in runs
-    ]
-    ends = t_interval(gains)
-    return ends is not None and ends[0] > 0 and accuracies[-1] - accuracies[before - 1] > material.experiment.margin
 
 
 def _with_setting(material: Material, settings: Sequence[str], what: str) -> str | None:

@@ -20,7 +20,7 @@ from paribus.launch.launcher import Pack
 from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing
 from paribus.launch.progress import warn
-from paribus.launch.survey_process import survey_apart
+from paribus.launch.survey_process import SurveyProcess, survey_apart
 from paribus.store import Results, TestSet
 
 
@@ -95,8 +95,9 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
         trainer = Trainer(launcher, results)
+        tune.find_epochs(results, supplies)
         with _surveying(results, supplies):
-            tune.find(supplies, trainer)
+            tune.find_rates(supplies, trainer)
             trainer.train(_packs(results.experiment, supplies))
         rebuild(results)
     if trainer.failed:
@@ -212,22 +213,24 @@ def _require_splits(experiment: Experiment, supplies: Supplies) -> None:
 
 @contextlib.contextmanager
 def _surveying(results: Results, supplies: Supplies) -> Iterator[None]:
-    """Measure data and networks beside the first runs, where any are to come, and say what checks find in them.
+    """Measure data and networks beside the first runs, and say what checks find in them.
 
     Training does not wait for it: on a large data set it takes seconds. What it finds is in the folder at the end.
+    Where no run is to come and everything has been looked at, nothing is measured anew.
     """
-    experiment = results.experiment
-    if not _lacks_runs(results, supplies) and results.facts() is not None:
+    experiment, known = results.experiment, results.facts()
+    if known is not None and not known.unseen and not _lacks_runs(results, supplies):
         yield
         return
-    folders = {key: each.folder for key, each in supplies.prepared.items()}
+    process = SurveyProcess(experiment, {key: each.folder for key, each in supplies.prepared.items()}, {})
 
     def look_and_tell() -> None:
-        facts = survey_apart(experiment, folders, {})
+        facts = process.facts()
         results.write_facts(facts)
         warn(checks.measured(experiment, facts), facts.unseen)
 
-    with futures.ThreadPoolExecutor(1) as pool:
+    # Whatever ends the runs ends the process first, so that nothing waits for it.
+    with futures.ThreadPoolExecutor(1) as pool, contextlib.closing(process):
         told = pool.submit(look_and_tell)
         yield
         told.result()

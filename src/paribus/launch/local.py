@@ -86,7 +86,7 @@ class LocalLauncher(Launcher):
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back for the moment; a process started meanwhile never gets it, not even while it starts up."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -112,7 +112,7 @@ class _Worker:
     def __init__(self, inbox: Inbox) -> None:
         self.pack: Pack | None = None
         self.open: dict[str, RunSpec] = {}  # By digest.
-        with _interrupts_held():
+        with interrupts_held():
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "paribus.launch.worker", str(THREADS_PER_RUN)],
                 stdin=subprocess.PIPE,

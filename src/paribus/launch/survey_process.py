@@ -5,49 +5,78 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 from paribus.config import DataConfig
 from paribus.errors import DataError
 from paribus.experiment import Experiment
 from paribus.facts import Facts
-from paribus.launch.local import worker_environment
+from paribus.launch.local import interrupts_held, worker_environment
 
 
 def survey_apart(experiment: Experiment, folders: Mapping[str, Path], refusals: Mapping[str, str]) -> Facts:
-    """Measure data and networks in another process; see `paribus.survey.survey`.
+    """Measure data and networks in another process and wait for it; see `SurveyProcess`."""
+    with contextlib.closing(SurveyProcess(experiment, folders, refusals)) as process:
+        return process.facts()
+
+
+class SurveyProcess:
+    """A process that runs `paribus.survey.survey`; it never gets Ctrl-C, and `close` ends it.
 
     Args:
         experiment: The design.
         folders: The prepared images by `DataConfig.images_key`.
         refusals: By `DataConfig.images_key`, why there are no prepared images.
-
-    Returns:
-        What was measured. Where the process ends before its time, that is all that is said, in `unseen`.
     """
-    job = {
-        "experiment": experiment.to_toml(),
-        "folders": {key: str(folder) for key, folder in folders.items()},
-        "refusals": dict(refusals),
-    }
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "paribus.launch.survey_process"],
-        input=json.dumps(job),
-        stdout=subprocess.PIPE,
-        env=worker_environment(),
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode == 0:
-        return Facts.from_json(json.loads(done.stdout))
-    how = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"status {done.returncode}"
-    return Facts(unseen=(f"Data and networks: the process that looks at them ended ({how}); a network may end it.",))
+
+    def __init__(self, experiment: Experiment, folders: Mapping[str, Path], refusals: Mapping[str, str]) -> None:
+        job = {
+            "experiment": experiment.to_toml(),
+            "folders": {key: str(folder) for key, folder in folders.items()},
+            "refusals": dict(refusals),
+        }
+        self._job = json.dumps(job)
+        self._is_closed = False
+        with interrupts_held():
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "paribus.launch.survey_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=worker_environment(),
+                encoding="utf-8",
+            )
+
+    def facts(self) -> Facts:
+        """Wait for what was measured; where the process ends before its time, `unseen` says that, and nothing else.
+
+        Raises:
+            CancelledError: If `close` ended the process.
+        """
+        said, _ = self._process.communicate(self._job)
+        if self._is_closed:
+            raise CancelledError
+        code = self._process.returncode
+        if code == 0:
+            return Facts.from_json(json.loads(said))
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+        return Facts(
+            unseen=(f"Data and networks: the process that looks at them ended ({how}); a network may end it.",)
+        )
+
+    def close(self) -> None:
+        """End the process, whatever it is at; one that has ended stays as it is."""
+        if self._process.poll() is None:
+            self._is_closed = True
+            self._process.kill()
+            self._process.wait()
 
 
 def main() -> None:

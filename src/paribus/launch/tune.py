@@ -13,18 +13,25 @@ from paribus.launch.packs import Supplies, Trainer
 from paribus.store import MadeFor, Results, TriedRate, Tuning
 
 
-def find(supplies: Supplies, trainer: Trainer) -> None:
-    """Find every value that is still to be found and keep it in the result folder, where it stays as it is.
+def find_epochs(results: Results, supplies: Supplies) -> None:
+    """Find the epochs that fit in equal seconds, with nothing else going on, and keep them in the result folder.
 
-    An arm with a tuning run that fails stays without its value, and `trainer.failed` says why.
+    What was found for another recipe, data set or model code is set aside first, rates too.
     """
-    results = trainer.results
     for name, arm in results.experiment.resolve({}).arms.items():
         known = results.tunings.get(name)
         if arm.to_find and (known is None or known.made_for != _made_for(results, supplies, name)):
             results.set_tuning_aside(name)
     for name in [name for name, arm in results.experiment.arms.items() if EPOCHS in arm.recipe.unfound]:
         _find_epochs(results, supplies, name)
+
+
+def find_rates(supplies: Supplies, trainer: Trainer) -> None:
+    """Find every rate that is still to be found, once epochs are, and keep it, so that it stays as it is.
+
+    An arm with a tuning run that fails stays without its rate, and `trainer.failed` says why.
+    """
+    results = trainer.results
     searches = [_Search(arm, results, supplies) for arm in results.experiment.arms.values() if needs_rate(arm)]
     while searches:
         trainer.train([pack for search in searches for pack in search.packs()])

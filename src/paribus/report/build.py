@@ -133,6 +133,8 @@ def _notices(material: Material) -> Iterator[str]:
         )
     elif material.all_runs and all(record.val_loss is None for run in material.all_runs for record in run.epochs):
         yield "No run recorded a validation loss, so there are no curves of it."
+    facts = material.results.facts()
+    yield from (f"Not looked at before training: {each}" for each in (facts.unseen if facts else ()))
     yield from missing_runs(material)
 
 

@@ -9,7 +9,7 @@ is promised of them is measured by simulation with known truth, in benchmarks/st
 from __future__ import annotations
 
 from paribus.stats.by_seed import SeedComparison, paired_by_seed
-from paribus.stats.crossed import CrossedComparison, StandardError, crossed, equivalence
+from paribus.stats.crossed import CrossedComparison, StandardError, Variances, crossed, equivalence
 from paribus.stats.intervals import LEVEL, Interval, t_interval, wilson
 from paribus.stats.multiple import holm
 from paribus.stats.needed import (
@@ -17,7 +17,6 @@ from paribus.stats.needed import (
     MOST_SEEDS,
     POWER,
     Needed,
-    Variances,
     power_to_find,
     seeds_needed,
     smallest_difference,

@@ -72,12 +72,21 @@ class StandardError:
 
 
 @dataclass(frozen=True)
+class Variances:
+    """Variances of one difference: of a seed and of an example (each over the other's mean), and of what is left."""
+
+    seed: float
+    example: float
+    residual: float
+
+
+@dataclass(frozen=True)
 class CrossedComparison:
     """Arm against control over seeds and test examples, both taken as samples.
 
     `error`, `ci95` and `p` are None where nothing varies. With one seed they are those over examples alone, the
-    variance of the seeds is unknown (None), and `p` is McNemar's for correctness. Variances are of one seed, of one
-    example (both over the other's mean) and of what is left; an estimate below zero is given as 0.
+    `variances` are unknown (None), and `p` is McNemar's for correctness. An estimated variance below zero is given
+    as 0.
     """
 
     seeds: int
@@ -87,9 +96,7 @@ class CrossedComparison:
     ci95: Interval | None
     p: float | None
     test: Literal["crossed", "mcnemar", "t over examples"]
-    seed_variance: float | None = None
-    example_variance: float | None = None
-    residual_variance: float | None = None
+    variances: Variances | None = None
 
 
 def crossed(arm: npt.ArrayLike, control: npt.ArrayLike) -> CrossedComparison:
@@ -117,11 +124,11 @@ def crossed(arm: npt.ArrayLike, control: npt.ArrayLike) -> CrossedComparison:
     seed = m * float(((rows - mean) ** 2).sum()) / (n - 1)
     example = n * float(((columns - mean) ** 2).sum()) / (m - 1)
     residual = float(((d - rows - columns + mean) ** 2).sum()) / ((n - 1) * (m - 1))
-    variances = (max(0.0, seed - residual) / m, max(0.0, example - residual) / n, residual)
+    variances = Variances(max(0.0, seed - residual) / m, max(0.0, example - residual) / n, residual)
     if np.ptp(d) == 0:
-        return CrossedComparison(n, m, mean, None, None, None, "crossed", *variances)
+        return CrossedComparison(n, m, mean, None, None, None, "crossed", variances)
     error = error_of_mean(MeanSquares(seed, example, residual), n, m)
-    return CrossedComparison(n, m, mean, error, error.ci95(mean), error.two_sided(mean), "crossed", *variances)
+    return CrossedComparison(n, m, mean, error, error.ci95(mean), error.two_sided(mean), "crossed", variances)
 
 
 @dataclass(frozen=True)

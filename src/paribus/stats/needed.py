@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paribus.stats.crossed import CrossedComparison, MeanSquares, error_of_mean
+from paribus.stats.crossed import CrossedComparison, MeanSquares, Variances, error_of_mean
 from paribus.stats.intervals import LEVEL
 
 POWER = 0.8
@@ -24,22 +24,6 @@ class Needed:
     test_images: int | None
 
 
-@dataclass(frozen=True)
-class Variances:
-    """Variances of one difference: of a seed and of an example (each over the other's mean), and of what is left."""
-
-    seed: float
-    example: float
-    residual: float
-
-    @classmethod
-    def measured(cls, comparison: CrossedComparison) -> Variances | None:
-        """Return those of an analysis, None where it has one seed, of whose variance nothing is known."""
-        seed, example = comparison.seed_variance, comparison.example_variance
-        residual = comparison.residual_variance
-        return None if seed is None or example is None or residual is None else cls(seed, example, residual)
-
-
 def seeds_needed(comparison: CrossedComparison, margin: float, alpha: float = LEVEL) -> Needed:
     """Say what would decide a comparison, if its difference and its variances are what they were measured to be.
 
@@ -51,7 +35,7 @@ def seeds_needed(comparison: CrossedComparison, margin: float, alpha: float = LE
         margin: The smallest difference worth knowing, above 0.
         alpha: Level of the test, already divided by the number of comparisons.
     """
-    variances = Variances.measured(comparison)
+    variances = comparison.variances
     if comparison.error is None or variances is None:
         return Needed(None, None)
     n, m, size = comparison.seeds, comparison.examples, abs(comparison.difference)
