@@ -38,7 +38,7 @@ types: .venv/installed
 	$(BIN)/mypy
 
 pytest: .venv/installed
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 snapshots: .venv/installed
 	$(BIN)/python tests/test_surface.py > tests/snapshots/cli.txt

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,12 +66,6 @@ asks = "Which activation?"
 factor = "model.activation"
 values = ["tanh", "relu"]
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here is about a crash, and waiting for the disk would be most of the time."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def experiment(seeds: int) -> Experiment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -44,8 +43,7 @@ RATES = 'factor = "optim.lr"\nvalues = [0.01, 0.1, 1.0]'
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Results lie where `paribus run` would put them; nothing here is about a crash, so no waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+    """Results lie where `paribus run` would put them."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -98,8 +97,7 @@ def test_without_runs_the_assumptions_are_told(published: str, accuracy: float) 
     assert ("the middle of what is published" in second) == bool(published)
 
 
-def test_with_runs_their_variances_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+def test_with_runs_their_variances_count(tmp_path: Path) -> None:
     experiment = example_experiment(4, 2)
     missing = [("max", seed) for seed in range(1, 4)]
     results = write_results(tmp_path / "result", experiment, {"control": 0.9}, missing=missing)

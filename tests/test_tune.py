@@ -141,12 +141,15 @@ def test_what_was_found_stays_found(whole: Results, monkeypatch: pytest.MonkeyPa
 def test_what_was_found_for_another_recipe_is_set_aside(whole: Results, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(whole.folder), str(folder)], check=True)
-    path = folder / "tuning" / "momentum-retuned.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(content | {"made_for": content["made_for"] | {"data_fingerprint": "x"}}), "utf-8")
+    stale = {"momentum-retuned": {"data_fingerprint": "x"}, CONTROL_RETUNED: {"control_model_code": "x"}}
+    for name, change in stale.items():
+        path = folder / "tuning" / f"{name}.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(content | {"made_for": content["made_for"] | change}), "utf-8")
     results = conduct.run(parse("experiment.seeds=1"), RunOptions(out=folder, workers=2))
-    assert len(list(folder.glob("superseded/tuning/momentum-retuned-*.json"))) == 1
-    assert results.tunings["momentum-retuned"].rate == whole.tunings["momentum-retuned"].rate
+    for name in stale:
+        assert len(list(folder.glob(f"superseded/tuning/{name}-*.json"))) == 1
+        assert results.tunings[name] == whole.tunings[name]
 
 
 def test_the_plan_counts_tuning_runs(whole: Results, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +54,6 @@ FOUND = {
     "b512-retuned": {"optim.lr": Found(1.0)},
     "cnn": {"optim.lr": Found(0.03, at_edge=True), "train.epochs": Found(2)},
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here is about a crash, and waiting for the disk would be most of the time."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def parse(arms: str = ARMS, *settings: str) -> Experiment:

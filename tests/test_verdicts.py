@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,12 +48,6 @@ Write = Callable[..., Results]
 
 def small(seeds: int = 5, metric: str = "test_accuracy", val: str = "200") -> Experiment:
     return Experiment.parse(TOML.format(seeds=seeds, metric=metric, val=val))
-
-
-@pytest.fixture(autouse=True)
-def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here is about a crash, and waiting for the disk would be most of the time."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

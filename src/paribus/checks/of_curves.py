@@ -157,11 +157,9 @@ def _told(turns: Turns) -> str:
     )
     if turns.loss_rose and turns.accuracy_fell:
         return f"Over-fitted in loss and accuracy: {rise}, and {fall}"
-    return (
-        f"Over-fitted in loss, not in accuracy: {rise}"
-        if turns.loss_rose
-        else (f"Over-fitted in accuracy, not in loss: {fall}")
-    )
+    if turns.loss_rose:
+        return f"Over-fitted in loss, not in accuracy: {rise}"
+    return f"Over-fitted in accuracy, not in loss: {fall}"
 
 
 def _curves(runs: Sequence[Run]) -> _Curves | None:

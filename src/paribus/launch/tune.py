@@ -95,10 +95,11 @@ def _made_for(results: Results, supplies: Supplies, name: str) -> MadeFor:
     from paribus.models import model_code_digest
 
     arms = results.experiment.resolve({}).arms
-    recipe = arms[name].recipe
+    recipe, control = arms[name].recipe, arms[CONTROL].recipe
     return MadeFor(
         recipe=recipe.identity(),
-        control=arms[CONTROL].recipe.identity(),
+        control=control.identity(),
         data_fingerprint=supplies.data_of(recipe).fingerprint,
         model_code=model_code_digest(recipe.model),
+        control_model_code=model_code_digest(control.model),
     )

@@ -6,6 +6,7 @@ import base64
 import html
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ def to_markdown(page: Page) -> str:
     return environment.get_template("report.md.j2").render(page=page)
 
 
+@cache  # Compiled templates serve every report of a process.
 def _environment(*, autoescape: bool) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

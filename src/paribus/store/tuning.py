@@ -64,12 +64,13 @@ class EpochsChoice:
 
 @dataclass(frozen=True)
 class MadeFor:
-    """What a choice holds for: both recipes before anything was found, the data and the user's model code."""
+    """What a choice holds for: both recipes before anything was found, the data and the user's model code of both."""
 
     recipe: Mapping[str, Any]
     control: Mapping[str, Any]
     data_fingerprint: str
     model_code: str | None
+    control_model_code: str | None = None
 
     def is_for(self, experiment: Experiment, arm: str) -> bool:
         """Whether an arm of an experiment that has nothing found yet is the one that this was made for."""
