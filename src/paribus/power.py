@@ -56,7 +56,7 @@ def detectable(experiment: Experiment, images: int, arms: Mapping[str, ArmRuns])
         arms: Finished runs by arm, as many as there are; an arm needs two seeds in common with the control to count.
     """
     seeds, comparisons = len(experiment.seeds), max(1, comparisons_planned(experiment))
-    measured = _measured(arms)
+    measured = _measured(experiment, arms)
     if measured:
         found = [_smallest(each, experiment, images) for each in measured]
         basis = f"Rests on the variances of the finished runs: the median over {count(len(found), 'arm')}."
@@ -86,13 +86,17 @@ def _smallest(variances: Variances, experiment: Experiment, images: int) -> floa
     return smallest_difference(variances, (seeds, images), LEVEL / comparisons) if seeds > 1 else None
 
 
-def _measured(arms: Mapping[str, ArmRuns]) -> list[Variances]:
-    """The variances of every arm that shares two seeds and the test images with the control."""
-    control = arms.get(CONTROL)
+def _measured(experiment: Experiment, arms: Mapping[str, ArmRuns]) -> list[Variances]:
+    """The variances of every arm that is to be compared and shares two seeds and the test images with its control.
+
+    The values of a sweep count only where nothing else is compared: a rate far too high or low varies like no other.
+    """
+    asked = [question for question in experiment.questions if question.kind == "compare"] or experiment.questions
     found = []
-    for arm in arms.values():
-        seeds = [seed for seed in arm.seeds if control is not None and seed in control.seeds]
-        if arm.name == CONTROL or control is None or len(seeds) < 2 or not np.array_equal(arm.labels, control.labels):
+    for name in dict.fromkeys(name for question in asked for name in question.arms if name != CONTROL):
+        arm, control = arms.get(name), arms.get(experiment.baseline(name))
+        seeds = [seed for seed in arm.seeds if seed in control.seeds] if arm and control else []
+        if arm is None or control is None or len(seeds) < 2 or not np.array_equal(arm.labels, control.labels):
             continue
         compared = crossed(arm.scores("test_accuracy", seeds), control.scores("test_accuracy", seeds))
         variances = Variances.measured(compared)

@@ -19,8 +19,8 @@ from paribus.wording import count, interval, listed, loss, named, percent, setti
 
 MOST_DEAD = 0.5
 MOST_SATURATED = 0.75
-AT_BOUNDS = 0.1
-"""Share of logits within 5 % of their range from its ends; normal ones have a hundredth there, squashed ones most."""
+EDGE = 0.02
+"""A logit is at a bound within that share of the range of all logits."""
 
 
 def never_ran(experiment: Experiment, arms: Arms) -> Places:
@@ -194,22 +194,28 @@ def loss_under_a_floor(_: Experiment, arms: Arms) -> Places:
         if floors:
             low, high = min(floors)[1]
             message = (
-                f"In {len(floors)} of {count(len(arm.runs), 'run')} the logits stay within {loss(low)} to "
-                f"{loss(high)}, where the loss cannot fall below {loss(min(floors)[0])} nats."
+                f"In {len(floors)} of {count(len(arm.runs), 'run')} the logits stay within {loss(round(low, 4))} "
+                f"to {loss(round(high, 4))}, where the loss cannot fall below {loss(min(floors)[0])} nats."
             )
             places.append((arm.name, message))
     return places if applies else None
 
 
 def _floor(run: Run) -> tuple[float, tuple[float, float]] | None:
-    """The least loss that the range of a run's logits allows, with that range, where it hinders the run."""
+    """The least loss that the range of a run's logits allows, with that range, where it hinders the run.
+
+    A network that is sure of every answer would have one logit of K at the upper bound and the others at the lower.
+    Half as many must be there, and one class alone must reach from bound to bound: the logits of two classes gather at
+    two values in a good network too, but not as closely, and those of a network that has learned nothing are constants.
+    """
     logits = run.predictions().logits
     low, high = float(logits.min()), float(logits.max())
     floor = loss_floor(low, high, logits.shape[1])
-    edge = 0.05 * (high - low)
-    at_bounds = float(np.mean((logits <= low + edge) | (logits >= high - edge)))
+    edge, share = EDGE * (high - low), 1 / logits.shape[1]
+    is_bounded = np.mean(logits >= high - edge) >= share / 2 and np.mean(logits <= low + edge) >= (1 - share) / 2
+    reaches = float(np.ptp(logits, axis=0).max()) >= high - low - 2 * edge
     hinders = floor >= (run.result.test_loss or 0.0) / 2
-    return (floor, (low, high)) if hinders and at_bounds >= AT_BOUNDS else None
+    return (floor, (low, high)) if hinders and is_bounded and reaches else None
 
 
 def _classes(names: list[str]) -> str:

@@ -165,7 +165,9 @@ def _accuracy_turn(material: Material, name: str, runs: Sequence[Run], accuracie
     ends_at = level(end, "test_accuracy")
     if highest == last:
         return Sentence(f"Its validation accuracy does not fall: it ends at its highest, {ends_at}.", evidence)
-    if best - end <= material.experiment.margin:
+    if best == end:
+        verb = "does not fall"
+    elif best - end <= material.experiment.margin:
         verb = "does not fall by more than the margin"
     else:
         is_clear = _is_turn(runs, "val_accuracy", highest, last)
