@@ -48,8 +48,8 @@ FACTS_CASES: list[tuple[str, DataFacts | ModelFacts, str]] = [
     (
         "P022",
         replace(FINE_DATA, counts={"train": (50, 50), "test": (25, 25)}),
-        "At an accuracy of 95.00 % 50 test images and 5 seeds show differences from about 3.82 points, and the margin "
-        "is 2 points.",
+        "By chance alone two equal arms of 95.00 % differ by up to about 3.82 points on 50 test images with 5 seeds, "
+        "more than the margin of 2 points.",
     ),
     ("P023", replace(FINE_NET, bent=True, lowest=0.0), "they are never negative, as behind a ReLU"),
     ("P024", replace(FINE_NET, bent=True, sums_to_one=True), "Over 10 classes the loss cannot fall below 1.4612 nats."),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from check_designs import RELU, SWEEP, design, fired, of
-from paribus import checks, verdicts
+from paribus import arms, checks, verdicts
 from paribus.facts import Facts
 from paribus.metrics import cross_entropy
 from paribus.store import LayerProbe, Probes, Results
@@ -146,7 +146,7 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
         _with_curves(val_accuracy=[0.5, 0.6, 0.7, 0.8, 0.85], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
         _with_curves(val_accuracy=[0.5, 0.8, 0.84, 0.85, 0.86], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
         "relu",
-        "over the last 1 epoch val accuracy rose by 5.00 points, more than the margin of 2 points, and val loss fell "
+        "over the last epoch val accuracy rose by 5.00 points, more than the margin of 2 points, and val loss fell "
         "by 0.1000.",
     ),
     (
@@ -161,7 +161,7 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
         _with_probes(dead=70, saturated=0.1),
         _with_probes(dead=7, saturated=0.1),
         "relu",
-        "83.33 % of the units of `act4` are dead (mean of 2 runs).",
+        "Many dead units, 83.33 % in `act4` (mean of 2 runs).",
     ),
     (
         "P033",
@@ -207,7 +207,7 @@ def test_a_curve_that_only_wobbles_is_not_over_fitted(tmp_path: Path) -> None:
 
 def test_saturated_units_fire_and_absent_figures_do_not(tmp_path: Path) -> None:
     text = fired("P032", checks.outcome(_with_probes(None, 0.8)(tmp_path / "saturated")))["relu"]
-    assert text == "80.00 % of the values of `act4` are saturated (mean of 2 runs)."
+    assert text == "Many saturated values, 80.00 % in `act4` (mean of 2 runs)."
     assert not fired("P032", checks.outcome(_with_probes(None, None)(tmp_path / "absent")))
 
 
@@ -216,12 +216,63 @@ def test_a_hardly_trained_network_has_no_floor(tmp_path: Path) -> None:
     assert not fired("P033", checks.outcome(results))
 
 
+def test_constant_logits_have_no_floor(tmp_path: Path) -> None:
+    """A network that has learned nothing gives each class one logit, so that these lie at the ends of their range."""
+    constant = _with_logits(lambda logits: np.broadcast_to(np.linspace(-0.1, 0.1, 10), logits.shape))
+    assert not fired("P033", checks.outcome(constant(tmp_path / "result")))
+
+
+def test_classes_told_apart_well_have_no_floor(tmp_path: Path) -> None:
+    """Logits that gather at two values, as those of two classes do, are not bounded by them."""
+
+    def gathered(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        ends = np.where(logits == logits.max(axis=1, keepdims=True), 2.0, -2.0)
+        return (ends + 0.1 * np.random.default_rng(0).standard_normal(ends.shape)).astype(np.float32)
+
+    assert not fired("P033", checks.outcome(_with_logits(gathered)(tmp_path / "result")))
+
+
+def test_one_lucky_epoch_of_one_run_is_no_turn(tmp_path: Path) -> None:
+    results = _with_curves(val_loss=[0.3, 0.05, 0.06, 0.07, 0.08])(tmp_path / "result")
+    one = {
+        name: replace(arm, runs=arm.runs[:1], correct=arm.correct[:1], loss=arm.loss[:1])
+        for name, arm in arms.load(results).items()
+    }
+    assert of("P031", checks.outcome(results, one))[0].outcome == "not applicable"
+
+
+def test_a_turn_within_the_noise_of_the_seeds_is_none(tmp_path: Path) -> None:
+    results = _with_curves(val_loss=[0.3, 0.05, 0.06, 0.07, 0.08])(tmp_path / "result")
+    file = results.runs("relu")[0].folder / "epochs.jsonl"
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    records[-1]["val_loss"] = 0.04
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    assert not fired("P031", checks.outcome(results))
+
+
+def test_a_rise_of_the_margin_is_not_above_it(tmp_path: Path) -> None:
+    """0.86 - 0.84 is a little more than 0.02 in floating point."""
+    curves = _with_curves(val_accuracy=[0.5, 0.8, 0.82, 0.84, 0.86], val_loss=[1, 0.9, 0.8, 0.7, 0.6])
+    assert 0.86 - 0.84 > 0.02
+    assert not fired("P030", checks.outcome(curves(tmp_path / "result")))
+
+
 def test_many_dead_classes_are_counted(tmp_path: Path) -> None:
     def only_low(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return np.where(np.arange(10) >= 4, -100, logits).astype(np.float32)
 
     text = fired("P028", checks.outcome(_with_logits(only_low)(tmp_path / "result")))["relu"]
     assert text.endswith("the classes `4`, `5`, `6`, `7`, `8` and 1 more.")
+
+
+def test_classes_that_only_some_runs_miss_are_named_with_their_runs(tmp_path: Path) -> None:
+    results = _with_logits(_never_3)(tmp_path / "result")
+    other = results.runs("relu")[0].folder / "predictions.npz"
+    with np.load(other) as arrays:
+        logits, labels = arrays["logits"], arrays["labels"]
+    np.savez(other, logits=np.where(np.isin(np.arange(10), (3, 5)), -100, logits).astype(np.float32), labels=labels)
+    text = fired("P028", checks.outcome(results))["relu"]
+    assert text == "2 of 2 runs never predict some class, most often `3` (2 runs) and `5` (1 run)."
 
 
 def test_a_sweep_of_words_has_no_edge(tmp_path: Path) -> None:

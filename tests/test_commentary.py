@@ -342,8 +342,25 @@ def test_what_other_seeds_would_agree_about_is_a_limit(tmp_path: Path) -> None:
     entry = dict(content["questions"][0])
     for ends, is_said in (([0.001, 0.02], True), ([-0.02, -0.001], True), ([-0.001, 0.02], False), (None, False)):
         entry["comparisons"] = [entry["comparisons"][0] | {"verdict": "undecided", "ci95_this_test_set": ends}]
+        entry["comparisons"][0]["ci95"] = [-0.01, 0.03]
         sentences = comment(Material(results.experiment.questions[0], entry, results.experiment, stored, []))
         assert any("other seeds would agree" in each.text for each in sentences) == is_said
+
+
+def test_an_interval_without_zero_and_no_verdict_is_explained(tmp_path: Path) -> None:
+    """What leaves it open is the number of comparisons, not the images."""
+    results = write(tmp_path / "result", 4, {"control": 0.9})
+    content, stored = verdicts.compute(results), arms.load(results)
+    entry = dict(content["questions"][0])
+    ends = {"ci95": [0.001, 0.03], "ci95_this_test_set": [0.001, 0.03]}
+    for verdict, is_said in (("undecided", True), ("better", False)):
+        entry["comparisons"] = [entry["comparisons"][0] | ends | {"verdict": verdict, "runs": 4}]
+        found = comment(Material(results.experiment.questions[0], entry, results.experiment, stored, []))
+        texts = [each.text for each in found]
+        assert (
+            any("leaves out zero, but one of several comparisons must be clearer" in each for each in texts) == is_said
+        )
+        assert not any("on new images it is open" in each for each in texts)
 
 
 # The mechanism.

@@ -292,7 +292,9 @@ def test_a_known_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatc
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(DataError, match=r"`data.name` must be one of mnist.*but got `minst`. Did you mean `mnist`\?"):
+    with pytest.raises(
+        DataError, match=r"`data.name` must be one of mnist.*but got `minst`, and .* Did you mean `mnist`\?"
+    ):
         locate("minst")
 
 

@@ -91,7 +91,8 @@ def test_gradients_are_the_first_layer_over_the_last_at_the_start_and_the_end(re
     }
     for when, by_run in norms.items():
         first, last = (fmean(each[layer] for each in by_run if each) for layer in ("conv1", "fc3"))
-        expected = Cell(f"{magnitude(first / last)} ×", f"{magnitude(first)} over {magnitude(last)}")
+        ratio = fmean(each["conv1"] / each["fc3"] for each in by_run if each)
+        expected = Cell(f"{magnitude(ratio)} ×", f"{magnitude(first)} over {magnitude(last)}")
         assert cells[f"Gradients at the {when}"] == expected
 
 
@@ -109,8 +110,8 @@ def rewritten(results: Results, **changes: Any) -> Results:
     [
         ([("a", 10, 1, None), ("b", 30, 9, None)], Cell("25.00", "dead, most in b")),
         ([("a", 10, 0, None)], Cell("0.00", "dead")),
-        ([("a", 10, None, 0.25), ("b", 30, None, 0.5)], Cell("50.00", "saturated in b")),
-        ([("a", 10, 1, None), ("b", 30, None, 0.5)], Cell("10.00, 50.00", "dead, most in a; saturated in b")),
+        ([("a", 10, None, 0.25), ("b", 30, None, 0.5)], Cell("50.00", "saturated, most in b")),
+        ([("a", 10, 1, None), ("b", 30, None, 0.5)], Cell("10.00, 50.00", "dead, most in a; saturated, most in b")),
         ([], Cell(NOTHING)),
     ],
 )
@@ -120,6 +121,21 @@ def test_dead_units_are_a_share_of_all_and_saturation_that_of_the_worst_layer(
     found = tuple(LayerProbe(name, "f", units, dead, saturated) for name, units, dead, saturated in layers)
     results = rewritten(made_up(tmp_path / "a"), layers=found)
     assert rows(results)["control"]["Dead units or saturated values (%)"] == expected
+
+
+def test_saturation_is_that_of_each_runs_worst_layer_as_in_the_comment(tmp_path: Path) -> None:
+    results = made_up(tmp_path / "a")
+    runs = results.runs("control")
+    for index, run in enumerate(runs):
+        probes = run.probes()
+        assert probes is not None
+        shares = (0.1, 0.6) if index % 2 else (0.5, 0.2)
+        layers = tuple(LayerProbe(name, "f", 10, None, share) for name, share in zip("ab", shares, strict=True))
+        (run.folder / "probes.json").write_text(json.dumps(asdict(replace(probes, layers=layers))), encoding="utf-8")
+    expected = fmean(0.6 if index % 2 else 0.5 for index in range(len(runs)))
+    cell = rows(results)["control"]["Dead units or saturated values (%)"]
+    assert cell.text == percent(expected)
+    assert cell.small.startswith("saturated, most in ")
 
 
 @pytest.mark.parametrize("norms", [None, {"only": 1.0}])

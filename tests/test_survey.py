@@ -99,6 +99,19 @@ def test_the_bounds_are_found(name: str, lowest: float | None, highest: float | 
     assert [seen.lowest, seen.highest] == pytest.approx([lowest, highest], abs=1e-3)
 
 
+def test_logits_that_only_keep_their_scale_are_given_no_bound() -> None:
+    """The lowest logit that was seen behind a normalisation is no bound: training finds lower ones."""
+    seen = seen_of(lambda: Net(nn.LayerNorm(K)))
+    assert (seen.bent, seen.lowest, seen.highest) == (True, None, None)
+
+
+def test_infinite_logits_are_given_no_bound_and_can_be_told() -> None:
+    """The logarithm of mixed probabilities: minus infinity where all of them are zero."""
+    mixed = seen_of(lambda: Net(lambda logits: (0.5 * logits.softmax(1) + 0.5 * logits.flip(1).softmax(1)).log()))
+    assert mixed.lowest is None
+    assert codes(mixed) == ["P023"]
+
+
 def test_layers_and_parts_are_named() -> None:
     assert seen_of(GUILTY["nothing between"][1]).unbent == (("c1", "c2"),)
     assert seen_of(GUILTY["frozen batch norm"][1]).moving == ("stem",)

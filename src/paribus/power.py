@@ -85,11 +85,15 @@ def _smallest(variances: Variances, experiment: Experiment, images: int) -> floa
 
 
 def _measured(experiment: Experiment, arms: Mapping[str, ArmRuns]) -> list[Variances]:
-    """The variances of every arm that shares two seeds and the test images with what it is compared with."""
+    """The variances of every arm that is to be compared and shares two seeds and the test images with its control.
+
+    The values of a sweep count only where nothing else is compared: a rate far too high or low varies like no other.
+    """
+    asked = [question for question in experiment.questions if question.kind == "compare"] or experiment.questions
     found = []
-    for name in experiment.arms:
+    for name in dict.fromkeys(name for question in asked for name in question.arms if name != CONTROL):
         arm, against = arms.get(name), arms.get(experiment.baseline(name))
-        if name == CONTROL or arm is None or against is None or not np.array_equal(arm.labels, against.labels):
+        if arm is None or against is None or not np.array_equal(arm.labels, against.labels):
             continue
         seeds = [seed for seed in arm.seeds if seed in against.seeds]
         if len(seeds) < 2:

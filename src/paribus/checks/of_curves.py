@@ -15,6 +15,7 @@ import numpy.typing as npt
 from paribus.checks.check import Arms
 from paribus.checks.places import Places
 from paribus.experiment import Experiment
+from paribus.stats import t_interval
 from paribus.store import Run
 from paribus.wording import count, loss, margin, percent
 
@@ -23,12 +24,14 @@ SPIKE_FACTOR = 2.0
 SPIKE_NATS = 0.1
 RISE = 1.1
 """A val loss that ends a tenth above its lowest stretch has risen."""
+ROUNDING = 1e-9
+"""0.86 - 0.84 is a little more than 0.02 to a computer, and no more than a margin of 0.02 to a reader."""
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Curves:
-    """Means over an arm's runs, one figure per epoch (E,), as far as the shortest run goes."""
+    """Figures of an arm's runs by epoch (R, E), as far as the shortest run goes."""
 
     train_loss: Floats
     val_loss: Floats
@@ -36,11 +39,12 @@ class _Curves:
 
     @property
     def stretch(self) -> int:
-        return len(self.val_loss) // 5
+        return int(self.val_loss.shape[1]) // 5
 
     def smooth(self, figures: Floats) -> Floats:
-        """Return means over each stretch (E - stretch + 1,); the last one ends with the last epoch."""
-        return np.convolve(figures, np.full(self.stretch, 1 / self.stretch), mode="valid")
+        """Return means over each stretch (R, E - stretch + 1); the last one ends with the last epoch."""
+        means: Floats = np.lib.stride_tricks.sliding_window_view(figures, self.stretch, axis=1).mean(axis=-1)
+        return means
 
 
 def spiking(_: Experiment, arms: Arms) -> Places:
@@ -81,12 +85,13 @@ def not_converged(experiment: Experiment, arms: Arms) -> Places:
         if curves is None:
             continue
         applies = True
-        accuracy, losses = curves.smooth(curves.val_accuracy), curves.smooth(curves.val_loss)
+        accuracy, losses = (curves.smooth(each).mean(axis=0) for each in (curves.val_accuracy, curves.val_loss))
         gain = float(accuracy[-1] - accuracy[-1 - curves.stretch])
         fall = float(losses[-1 - curves.stretch] - losses[-1])
-        if gain > experiment.margin and fall > 0:
+        if gain > experiment.margin + ROUNDING and fall > 0:
+            last = "epoch" if curves.stretch == 1 else count(curves.stretch, "epoch")
             message = (
-                f"Training ended while it still helped: over the last {count(curves.stretch, 'epoch')} val accuracy "
+                f"Training ended while it still helped: over the last {last} val accuracy "
                 f"rose by {percent(gain)} points, more than the margin of {margin(experiment.margin, 'test_accuracy')}"
                 f", and val loss fell by {loss(fall)}."
             )
@@ -95,7 +100,10 @@ def not_converged(experiment: Experiment, arms: Arms) -> Places:
 
 
 def over_fitted(experiment: Experiment, arms: Arms) -> Places:
-    """P031: val loss or val accuracy ends worse than at its best stretch, while the training loss went on falling."""
+    """P031: val loss or val accuracy ends worse than at its best stretch, while the training loss went on falling.
+
+    With several runs the turn must be beyond the noise of their seeds; in one run, a stretch of one epoch is no turn.
+    """
     places, applies = [], False
     for arm in arms.values():
         turns = None if experiment.arms[arm.name].recipe.train.keep == "best" else turns_of(arm.runs, experiment.margin)
@@ -111,8 +119,8 @@ def over_fitted(experiment: Experiment, arms: Arms) -> Places:
 class Turns:
     """How the mean val curves of some runs end, from the best stretch of each (with its last epoch) to the last one.
 
-    `loss_rose` and `accuracy_fell` say that they end worse, beyond `RISE` and beyond the margin, while the training
-    loss went on falling: the network over-fits.
+    `loss_rose` and `accuracy_fell` say that they end worse, beyond `RISE` and beyond the margin, beyond the noise of
+    the seeds where there are several, and while the training loss went on falling: the network over-fits.
     """
 
     loss_from: float
@@ -127,26 +135,29 @@ class Turns:
 def turns_of(runs: Sequence[Run], margin: float) -> Turns | None:
     """Return where the val curves of some runs turn, None where they are too short or have no val figures.
 
+    In one run a stretch of one epoch is no turn, so that it counts as too short.
+
     Args:
         runs: Those of one arm; the finished ones count.
         margin: The smallest difference of accuracy worth knowing, a fraction.
     """
     curves = _curves(runs)
-    if curves is None:
+    if curves is None or curves.val_loss.shape[0] * curves.stretch == 1:
         return None
-    accuracy, losses, train = (
-        curves.smooth(each) for each in (curves.val_accuracy, curves.val_loss, curves.train_loss)
-    )
+    by_run = [curves.smooth(each) for each in (curves.val_accuracy, curves.val_loss, curves.train_loss)]
+    accuracy, losses, train = (each.mean(axis=0) for each in by_run)
     lowest, best = int(losses.argmin()), int(accuracy.argmax())
     drop = float(accuracy[best] - accuracy[-1])
+    rose = losses[-1] > RISE * losses[lowest] and train[-1] < train[lowest] and _is_clear(by_run[1], lowest)
+    fell = drop > margin + ROUNDING and train[-1] < train[best] and _is_clear(by_run[0], best)
     return Turns(
         loss_from=float(losses[lowest]),
         loss_to=float(losses[-1]),
         loss_epoch=lowest + curves.stretch,
-        loss_rose=bool(losses[-1] > RISE * losses[lowest] and train[-1] < train[lowest]),
+        loss_rose=bool(rose),
         accuracy_drop=drop,
         accuracy_epoch=best + curves.stretch,
-        accuracy_fell=bool(drop > margin and train[-1] < train[best]),
+        accuracy_fell=bool(fell),
     )
 
 
@@ -162,8 +173,14 @@ def _told(turns: Turns) -> str:
     return f"Over-fitted in accuracy, not in loss: {fall}"
 
 
+def _is_clear(figures: Floats, turn: int) -> bool:
+    """Whether the change (R, stretches) from a turn to the end is beyond the noise of the runs."""
+    ends = t_interval(figures[:, -1] - figures[:, turn])
+    return ends is None or ends[0] * ends[1] > 0
+
+
 def _curves(runs: Sequence[Run]) -> _Curves | None:
-    """The mean curves of the finished runs, None where they are too short or have no val figures."""
+    """The curves of the finished runs, None where they are too short or have no val figures."""
     finished = [run for run in runs if run.result.status == "finished"]
     epochs = min((len(run.epochs) for run in finished), default=0)
     rows = [
@@ -172,4 +189,4 @@ def _curves(runs: Sequence[Run]) -> _Curves | None:
     ]
     if epochs < FEWEST_EPOCHS or any(None in figures for row in rows for figures in row):
         return None
-    return _Curves(*np.mean(np.asarray(rows, dtype=np.float64), axis=0).T)
+    return _Curves(*np.moveaxis(np.asarray(rows, dtype=np.float64), 2, 0))

@@ -91,9 +91,9 @@ def too_few_images(experiment: Experiment, facts: Facts) -> Places:
         least = made_by_chance(accuracy, images, seeds)
         if least > experiment.margin:
             message = (
-                f"At an accuracy of {level(accuracy, 'test_accuracy')} {count(images, 'test image')} and "
-                f"{count(seeds, 'seed')} show differences from about {percent(least)} points, and the margin is "
-                f"{wanted}."
+                f"By chance alone two equal arms of {level(accuracy, 'test_accuracy')} differ by up to about "
+                f"{percent(least)} points on {count(images, 'test image')} with {count(seeds, 'seed')}, more than the "
+                f"margin of {wanted}."
             )
             places += of_arms(experiment, data.arms, message)
         val = sum(data.counts.get("val", ()))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from paribus.arms import ArmRuns, best_on_val
 from paribus.checks.check import Arms
@@ -17,10 +20,11 @@ from paribus.stats import wilson
 from paribus.store import Run
 from paribus.wording import count, interval, listed, loss, named, percent, setting
 
+_CLASSES_NAMED = 5
 MOST_DEAD = 0.5
 MOST_SATURATED = 0.75
-AT_BOUNDS = 0.1
-"""Share of logits within 5 % of their range from its ends; normal ones have a hundredth there, squashed ones most."""
+EDGE = 0.02
+"""A logit is at a bound within that share of the range of all logits."""
 
 
 def never_ran(experiment: Experiment, arms: Arms) -> Places:
@@ -157,9 +161,8 @@ def dead_classes(_: Experiment, arms: Arms) -> Places:
         dead = [np.setdiff1d(present, run.predictions().classes) for run in learned]
         hit = [classes for classes in dead if len(classes)]
         if hit:
-            names = [arm.class_names[label] for label in np.unique(np.concatenate(hit))]
             share = f"{len(hit)} of {count(len(arm.runs), 'run')}"
-            places.append((arm.name, f"{share} never {_verb(len(hit), 'predict')} {_classes(names)}."))
+            places.append((arm.name, f"{share} never {_verb(len(hit), 'predict')} {_missed(arm, hit)}."))
     return places if applies else None
 
 
@@ -169,18 +172,20 @@ def dead_units(_: Experiment, arms: Arms) -> Places:
     for arm in arms.values():
         probes = [probe for run in arm.runs if (probe := run.probes()) is not None]
         applies = applies or bool(probes)
-        faults = []
-        for layer in probes[0].layers if probes else ():
-            same = [each for probe in probes for each in probe.layers if each.layer == layer.layer]
-            dead = [each.dead / each.units for each in same if each.dead is not None]
-            saturated = [each.saturated for each in same if each.saturated is not None]
-            if dead and np.mean(dead) > MOST_DEAD:
-                faults.append(f"{percent(float(np.mean(dead)))} % of the units of `{layer.layer}` are dead")
-            if saturated and np.mean(saturated) > MOST_SATURATED:
-                share = percent(float(np.mean(saturated)))
-                faults.append(f"{share} % of the values of `{layer.layer}` are saturated")
-        if faults:
-            places.append((arm.name, f"{listed(faults)} (mean of {count(len(probes), 'run')})."))
+        dead, saturated = [], []
+        for layer in dict.fromkeys(each.layer for probe in probes for each in probe.layers):
+            same = [each for probe in probes for each in probe.layers if each.layer == layer]
+            shares = [each.dead / each.units for each in same if each.dead is not None]
+            if shares and np.mean(shares) > MOST_DEAD:
+                dead.append(f"{percent(float(np.mean(shares)))} % in `{layer}`")
+            shares = [each.saturated for each in same if each.saturated is not None]
+            if shares and np.mean(shares) > MOST_SATURATED:
+                saturated.append(f"{percent(float(np.mean(shares)))} % in `{layer}`")
+        found = [
+            f"{what}, {listed(some)}" for what, some in (("dead units", dead), ("saturated values", saturated)) if some
+        ]
+        if found:
+            places.append((arm.name, f"Many {'; '.join(found)} (mean of {count(len(probes), 'run')})."))
     return places if applies else None
 
 
@@ -194,28 +199,39 @@ def loss_under_a_floor(_: Experiment, arms: Arms) -> Places:
         if floors:
             low, high = min(floors)[1]
             message = (
-                f"In {len(floors)} of {count(len(arm.runs), 'run')} the logits stay within {loss(low)} to "
-                f"{loss(high)}, where the loss cannot fall below {loss(min(floors)[0])} nats."
+                f"In {len(floors)} of {count(len(arm.runs), 'run')} the logits stay within {loss(round(low, 4))} "
+                f"to {loss(round(high, 4))}, where the loss cannot fall below {loss(min(floors)[0])} nats."
             )
             places.append((arm.name, message))
     return places if applies else None
 
 
 def _floor(run: Run) -> tuple[float, tuple[float, float]] | None:
-    """The least loss that the range of a run's logits allows, with that range, where it hinders the run."""
+    """The least loss that the range of a run's logits allows, with that range, where it hinders the run.
+
+    A network that is sure of every answer would have one logit of K at the upper bound and the others at the lower.
+    Half as many must be there, and one class alone must reach from bound to bound: the logits of two classes gather at
+    two values in a good network too, but not as closely, and those of a network that has learned nothing are constants.
+    """
     logits = run.predictions().logits
     low, high = float(logits.min()), float(logits.max())
     floor = loss_floor(low, high, logits.shape[1])
-    edge = 0.05 * (high - low)
-    at_bounds = float(np.mean((logits <= low + edge) | (logits >= high - edge)))
+    edge, share = EDGE * (high - low), 1 / logits.shape[1]
+    is_bounded = np.mean(logits >= high - edge) >= share / 2 and np.mean(logits <= low + edge) >= (1 - share) / 2
+    reaches = float(np.ptp(logits, axis=0).max()) >= high - low - 2 * edge
     hinders = floor >= (run.result.test_loss or 0.0) / 2
-    return (floor, (low, high)) if hinders and at_bounds >= AT_BOUNDS else None
+    return (floor, (low, high)) if hinders and is_bounded and reaches else None
 
 
-def _classes(names: list[str]) -> str:
-    more = [f"{len(names) - 5} more"] if len(names) > 5 else []
-    shown = listed([f"`{name}`" for name in names[:5]] + more)
-    return f"class {shown}" if len(names) == 1 else f"the classes {shown}"
+def _missed(arm: ArmRuns, hit: Sequence[npt.NDArray[np.int64]]) -> str:
+    """Which classes some runs never predict: all of them where the runs agree, else the most frequent."""
+    missing = Counter(arm.class_names[label] for classes in hit for label in classes.tolist())
+    if set(missing.values()) == {len(hit)}:
+        more = [f"{len(missing) - _CLASSES_NAMED} more"] if len(missing) > _CLASSES_NAMED else []
+        shown = listed([f"`{name}`" for name in list(missing)[:_CLASSES_NAMED]] + more)
+        return f"class {shown}" if len(missing) == 1 else f"the classes {shown}"
+    often = [f"`{name}` ({count(runs, 'run')})" for name, runs in missing.most_common(_CLASSES_NAMED)]
+    return f"some class, most often {listed(often)}"
 
 
 def _verb(number: int, verb: str) -> str:

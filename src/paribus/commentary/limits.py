@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paribus.arms import ArmRuns
-from paribus.commentary.material import Material, words
+from paribus.commentary.material import Comparison, Material, words
 from paribus.commentary.quotes import run_name
 from paribus.commentary.sentence import Sentence, item
 from paribus.experiment import CONTROL
@@ -14,7 +14,13 @@ from paribus.wording import listed, named, setting
 
 def limits(material: Material) -> list[Sentence]:
     """Return what bounds the answer."""
-    return [*_shared_rate(material), *_updates_not_held(material), *_these_images(material), *_diverged(material)]
+    return [
+        *_shared_rate(material),
+        *_updates_not_held(material),
+        *_these_images(material),
+        *_too_many_comparisons(material),
+        *_diverged(material),
+    ]
 
 
 def _compared(material: Material) -> list[str]:
@@ -43,15 +49,33 @@ def _these_images(material: Material) -> list[Sentence]:
     """Where other seeds would agree on these test images, and only new images leave the question open."""
     names = [
         each["arm"]
-        for each in material.measured
-        if each["verdict"] == "undecided"
-        and each["ci95_this_test_set"] is not None
-        and each["ci95_this_test_set"][0] * each["ci95_this_test_set"][1] > 0
+        for each in _undecided(material)
+        if _excludes_none(each["ci95_this_test_set"]) and not _excludes_none(each["ci95"])
     ]
     if not names:
         return []
     text = f"On these test images other seeds would agree about the sign of the difference of {named(names)}"
     return [Sentence(f"{text}; on new images it is open.", [], "limits")]
+
+
+def _too_many_comparisons(material: Material) -> list[Sentence]:
+    """Where an interval excludes no difference, and only the correction for all comparisons leaves it open."""
+    names = [each["arm"] for each in _undecided(material) if _excludes_none(each["ci95"])]
+    if not names:
+        return []
+    noun = "interval" if len(names) == 1 else "intervals"
+    verb = "leaves" if len(names) == 1 else "leave"
+    text = f"By itself the {noun} of {named(names)} {verb} out zero, but one of several comparisons must be clearer"
+    return [Sentence(f"{text} than that, which the adjusted p takes into account.", [], "limits")]
+
+
+def _undecided(material: Material) -> list[Comparison]:
+    several = [each for each in material.measured if each["runs"] > 1]
+    return [each for each in several if each["verdict"] == "undecided"]
+
+
+def _excludes_none(ends: Sequence[float] | None) -> bool:
+    return ends is not None and ends[0] * ends[1] > 0
 
 
 def _diverged(material: Material) -> list[Sentence]:

@@ -51,6 +51,8 @@ def _nothing(material: Material) -> str:
         return f"Next: nothing to run; more of the same would not decide about {named([e['arm'] for e in open_])}."
     if material.entry["sweep"] is not None and material.entry["sweep"]["best"] is None:
         return "Next: nothing to run; without validation figures no value can be chosen."
+    if not material.comparisons:
+        return "Next: nothing to run; of the values tried, the control has the best one."
     return "Next: nothing to run; every comparison of this question is decided."
 
 

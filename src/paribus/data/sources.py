@@ -93,7 +93,7 @@ def locate(name: str, data_dir: Path | None = None, *, download: bool = True) ->
         return _reader_of(path)
     raise DataError(
         f"`data.name` must be one of {', '.join(SOURCES)}, or the path of a folder, zip or npz file, but got "
-        f"`{name}`.{nearest(name, SOURCES)}"
+        f"`{name}`, and `{Path.cwd()}` holds nothing of that name.{nearest(name, SOURCES)}"
     )
 
 

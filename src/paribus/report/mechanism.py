@@ -52,13 +52,14 @@ def _updates(arm: _Arm) -> Cell | None:
 
 
 def _gradients(norms: Sequence[Norms | None]) -> Cell | None:
-    """How many times the gradient of the last layer that of the first is, with both, means over runs."""
+    """How many times the gradient of the last layer that of the first is, a mean over runs, with those of both."""
     known = [each for each in norms if each]
     if not known or len(known[0]) < 2:
         return None
     first, *_, last = known[0]
     ends = [fmean(each[layer] for each in known) for layer in (first, last)]
-    ratio = f"{magnitude(ends[0] / ends[1])} ×" if ends[1] else NOTHING
+    is_known = all(each[last] > 0 for each in known)
+    ratio = f"{magnitude(fmean(each[first] / each[last] for each in known))} ×" if is_known else NOTHING
     return Cell(ratio, f"{magnitude(ends[0])} over {magnitude(ends[1])}")
 
 
@@ -86,12 +87,16 @@ def _dead(arm: _Arm) -> Cell | None:
 
 
 def _saturated(arm: _Arm) -> Cell | None:
-    """The layer whose values are saturated most; how many values a layer has is not known, so no mean over them."""
+    """The mean over runs of the layer whose values are saturated most in each, and the layer with the highest mean.
+
+    How many values a layer has is not known, so there is no mean over them.
+    """
     layers = [layer for probes in arm.probes for layer in probes.layers if layer.saturated is not None]
     if not layers:
         return None
-    name, share = _worst(layers, lambda layer: layer.saturated or 0.0)
-    return Cell(percent(share), f"saturated in {name}")
+    name, _ = _worst(layers, lambda layer: layer.saturated or 0.0)
+    by_run = [[layer.saturated or 0.0 for layer in probes.layers if layer in layers] for probes in arm.probes]
+    return Cell(percent(fmean(max(each) for each in by_run if each)), f"saturated, most in {name}")
 
 
 def _worst(layers: Sequence[LayerProbe], share: Callable[[LayerProbe], float]) -> tuple[str, float]:
@@ -136,7 +141,8 @@ def _spread(values: Sequence[float], write: Callable[[float], str]) -> Cell | No
 
 _CAPTION = (
     "What was measured about the mechanism: means over finished runs, in small print the lowest and the highest run. "
-    "Gradients: the norm of the first layer's over that of the last layer's. Saturated: in the layer with most of it. "
+    "Gradients: the norm of the first layer's over that of the last layer's. Saturated: in each run's layer with most "
+    "of it. "
     "Under an accuracy after a change: what the change cost, in points"
 )
 _COLUMNS: dict[str, Callable[[_Arm], Cell | None]] = {

@@ -5,6 +5,7 @@ layers, to its frozen parts, and in its two modes.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ _STEPS = 4
 _STEP = 10.0  # Nats, where the logits of trained networks lie.
 _FAR = (1.0, 10.0, 100.0, 1000.0)
 _ROUNDING = 1e-3  # Share of a step's effect up to which a bend is rounding; a ReLU bends by a third and more.
+_MEET = 0.25  # Logits at a bound, per image; behind a squashing function half of those of each class are there.
 _IMAGE_STEP = 30.0  # Far enough that a squashing function is not passed where it is still nearly straight.
 _SAME = 1e-4
 
@@ -114,9 +116,17 @@ def _push(size: float, seed: int) -> Push:
 
 
 def _lowest(pushed: Sequence[Tensor]) -> float | None:
-    """Return the lowest logit, or None where it falls further the further the layers are pushed."""
+    """Return the bound below the logits, or None where they have none that many of them meet.
+
+    They have none where the lowest falls further the further the layers are pushed. And logits that only keep their
+    scale, as behind a normalisation, have a lowest one that is no bound: others would lie below it.
+    """
     lows = [float(each.min()) for each in pushed]
-    return None if lows[-1] < 3 * min(0.0, *lows[:-1]) - 1e-6 else round(min(lows), 4) + 0.0
+    if not all(map(math.isfinite, lows)) or lows[-1] < 3 * min(0.0, *lows[:-1]) - 1e-6:
+        return None
+    far = pushed[-1]
+    at_bound = int((far <= min(lows) + _ROUNDING * float(far.max() - far.min())).sum())
+    return round(min(lows), 4) + 0.0 if at_bound >= len(far) * _MEET else None
 
 
 def _unbent(model: nn.Module, images: Tensor) -> tuple[tuple[str, str], ...]:
