@@ -23,7 +23,7 @@ from paribus.wording import count, interval, listed, loss, named, percent, setti
 _CLASSES_NAMED = 5
 MOST_DEAD = 0.5
 MOST_SATURATED = 0.75
-EDGE = 0.02
+EDGE = 0.01
 """A logit is at a bound within that share of the range of all logits."""
 
 
@@ -210,14 +210,15 @@ def _floor(run: Run) -> tuple[float, tuple[float, float]] | None:
     """The least loss that the range of a run's logits allows, with that range, where it hinders the run.
 
     A network that is sure of every answer would have one logit of K at the upper bound and the others at the lower.
-    Half as many must be there, and one class alone must reach from bound to bound: the logits of two classes gather at
-    two values in a good network too, but not as closely, and those of a network that has learned nothing are constants.
+    A quarter as many must be there, and one class alone must reach from bound to bound: the logits of two classes
+    gather at two values in a good network too, but not as closely, and those of a network that has learned nothing are
+    constants.
     """
     logits = run.predictions().logits
     low, high = float(logits.min()), float(logits.max())
     floor = loss_floor(low, high, logits.shape[1])
     edge, share = EDGE * (high - low), 1 / logits.shape[1]
-    is_bounded = np.mean(logits >= high - edge) >= share / 2 and np.mean(logits <= low + edge) >= (1 - share) / 2
+    is_bounded = np.mean(logits >= high - edge) >= share / 4 and np.mean(logits <= low + edge) >= (1 - share) / 4
     reaches = float(np.ptp(logits, axis=0).max()) >= high - low - 2 * edge
     hinders = floor >= (run.result.test_loss or 0.0) / 2
     return (floor, (low, high)) if hinders and is_bounded and reaches else None
