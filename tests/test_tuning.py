@@ -262,9 +262,7 @@ def keep(results: Results) -> Results:
     """Write into a folder what `FOUND` says, with grids and times that lead there."""
     written = results.experiment.resolve({})
     for name, found in FOUND.items():
-        made_for = MadeFor(
-            written.arms[name].recipe.model_dump(mode="json"), written.control.model_dump(mode="json"), "f00d", None
-        )
+        made_for = MadeFor(written.arms[name].recipe.identity(), written.control.identity(), "f00d", None)
         lr = found["optim.lr"]
         rates = sorted({lr.value, *(tuning.rate(0.1, step) for step in tuning.GRID)})
         figures = tuple(TriedRate(rate, 0.5 + 0.4 * (rate == lr.value), 1.0, 0) for rate in rates)
