@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,20 @@ from paribus import checks
 from paribus.checks import WHOLE
 from paribus.checks.of_data import made_by_chance
 from paribus.experiment import Experiment
-from paribus.facts import Copies, DataFacts, Facts, ModelFacts
+from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts
 
 FINE_DATA = DataFacts(
     ("control", "relu"), (1, 32, 32), ("a", "b"), {"train": (50, 50), "val": (50, 50), "test": (5000, 5000)}, (), None
 )
-FINE_NET = ModelFacts(("control", "relu"), "net", 10, False, False, None, None, (), (), 0.0)
+FINE_BEHAVIOUR = Behaviour(False, False, None, None, (), (), 0.0)
+
+
+def net(arms: tuple[str, ...] = ("control", "relu"), **seen: Any) -> ModelFacts:
+    """A network that behaves as it should, but for what was `seen`."""
+    return ModelFacts(arms, "net", 10, replace(FINE_BEHAVIOUR, **seen))
+
+
+FINE_NET = net()
 TEN_IN_TRAIN = (Copies("test", "train", 250, (4, 17)),)
 FACTS_CASES: list[tuple[str, DataFacts | ModelFacts, str]] = [
     (
@@ -51,11 +60,11 @@ FACTS_CASES: list[tuple[str, DataFacts | ModelFacts, str]] = [
         "By chance alone two equal arms of 95.00 % differ by up to about 3.82 points on 50 test images with 5 seeds, "
         "more than the margin of 2 points.",
     ),
-    ("P023", replace(FINE_NET, bent=True, lowest=0.0), "they are never negative, as behind a ReLU"),
-    ("P024", replace(FINE_NET, bent=True, sums_to_one=True), "Over 10 classes the loss cannot fall below 1.4612 nats."),
-    ("P025", replace(FINE_NET, unbent=(("c1", "c2"),)), "Nothing nonlinear stands between `c1` and `c2`: what comes"),
-    ("P026", replace(FINE_NET, moving=("body.bn",)), "The parameters of `body.bn` are frozen, but a pass in training"),
-    ("P027", replace(FINE_NET, mode_gap=0.26), "the logits still differ by up to 0.26 between training and"),
+    ("P023", net(bent=True, lowest=0.0), "they are never negative, as behind a ReLU"),
+    ("P024", net(bent=True, sums_to_one=True), "Over 10 classes the loss cannot fall below 1.4612 nats."),
+    ("P025", net(unbent=(("c1", "c2"),)), "Nothing nonlinear stands between `c1` and `c2`: what comes"),
+    ("P026", net(moving=("body.bn",)), "The parameters of `body.bn` are frozen, but a pass in training"),
+    ("P027", net(mode_gap=0.26), "the logits still differ by up to 0.26 between training and"),
 ]
 STRONG = "augment = { shift = 12, elastic = 5, scale = 0.6, rotate = 90 }"
 
@@ -91,7 +100,7 @@ def test_no_augmentation_is_none_too_strong() -> None:
 
 
 def test_facts_of_some_arms_are_found_at_these() -> None:
-    facts = Facts(models=(replace(FINE_NET, arms=("relu",), bent=True, lowest=-1.0, highest=1.0), FINE_NET))
+    facts = Facts(models=(net(("relu",), bent=True, lowest=-1.0, highest=1.0), FINE_NET))
     message = fired("P023", checks.measured(design(RELU), facts))["relu"]
     assert message.endswith("they stay within −1 to 1. Over 10 classes the loss cannot fall below 0.7966 nats.")
 
@@ -106,7 +115,7 @@ def test_facts_of_some_arms_are_found_at_these() -> None:
     ],
 )
 def test_a_bend_is_described_by_its_bounds(lowest: float | None, highest: float | None, text: str) -> None:
-    facts = Facts(models=(replace(FINE_NET, bent=True, lowest=lowest, highest=highest),))
+    facts = Facts(models=(net(bent=True, lowest=lowest, highest=highest),))
     assert fired("P023", checks.measured(design(RELU), facts))[WHOLE].endswith(text)
 
 

@@ -18,7 +18,7 @@ from paribus.facts import Facts
 from paribus.metrics import cross_entropy
 from paribus.store import LayerProbe, Probes, Results
 from paribus.testing.synthetic import write_results
-from test_checks_measured import FINE_NET
+from test_checks_measured import net
 
 
 @pytest.fixture(autouse=True)
@@ -290,7 +290,7 @@ def test_one_collapsed_control_run_of_three_is_no_error(tmp_path: Path) -> None:
 def test_an_error_in_the_facts_makes_verdicts_invalid(tmp_path: Path) -> None:
     results = _written(RELU, {"control": 0.9})(tmp_path / "result")
     assert verdicts.compute(results)["questions"][0]["comparisons"][0]["verdict"] != "invalid"
-    results.write_facts(Facts(models=(replace(FINE_NET, arms=("relu",), bent=True, lowest=0.0),)))
+    results.write_facts(Facts(models=(net(("relu",), bent=True, lowest=0.0),)))
     comparison = verdicts.compute(results)["questions"][0]["comparisons"][0]
     assert comparison["verdict"] == "invalid"
     assert comparison["reason"].startswith("P023: The logits pass through a nonlinearity")

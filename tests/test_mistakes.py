@@ -36,7 +36,7 @@ STUDENT = ROOT / "examples" / "public-failure" / "student_net.py"
 
 
 def of_network(model: torch.nn.Module) -> list[Finding]:
-    seen = ModelFacts(("control", "relu"), "net", 10, **vars(observe(model, torch.randn(32, 1, 32, 32))))
+    seen = ModelFacts(("control", "relu"), "net", 10, observe(model, torch.randn(32, 1, 32, 32)))
     return checks.measured(design(RELU), Facts(models=(seen,)))
 
 

@@ -21,10 +21,10 @@ from paribus.config import Activation, DataConfig, ModelConfig, Pooling
 from paribus.data import Dataset, Split
 from paribus.errors import DataError, StoreError
 from paribus.experiment import Experiment
-from paribus.facts import Copies, DataFacts, Facts, ModelFacts
+from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts
 from paribus.models import build_model
 from paribus.store import Results
-from paribus.survey import Behaviour, copies, near_copies, observe, survey
+from paribus.survey import copies, near_copies, observe, survey
 
 Images = npt.NDArray[np.uint8]
 EXPERIMENT = Experiment.parse(
@@ -53,7 +53,7 @@ values = [0.01, 0.1]
 
 def codes(seen: Behaviour) -> list[str]:
     """The checks that fire for a network that behaves so."""
-    facts = Facts(models=(ModelFacts(("control", "relu", "lr-0.01"), "net", K, **vars(seen)),))
+    facts = Facts(models=(ModelFacts(("control", "relu", "lr-0.01"), "net", K, seen),))
     return [finding.code for finding in checks.measured(EXPERIMENT, facts) if finding.outcome == "fired"]
 
 
@@ -247,7 +247,7 @@ def test_the_store_keeps_facts(tmp_path: Path) -> None:
     assert results.facts() is None
     facts = Facts(
         (DataFacts(("control",), (1, 8, 8), ("0", "1"), {"train": (3, 4), "test": (1, 1)}, (), None),),
-        (ModelFacts(("control",), "net", 2, True, False, None, 1.0, (("a", "b"),), ("c",), 0.5),),
+        (ModelFacts(("control",), "net", 2, Behaviour(True, False, None, 1.0, (("a", "b"),), ("c",), 0.5)),),
         ("The data `x`: gone.",),
     )
     results.write_facts(facts)

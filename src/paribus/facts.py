@@ -37,21 +37,17 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
-class ModelFacts:
-    """How one network behaves on real images, as built for the experiment's first seed.
+class Behaviour:
+    """How a network behaves on real images, with its initial weights.
 
-    `arms` share network and image form. `bent` says that the logits are not an affine function of what the last layers
-    with weights give, whatever constant is added to all of them; `lowest` and `highest` are then the bounds that no
-    input can push them beyond, None where there is none. `sums_to_one` says that they are probabilities. `unbent`
-    names pairs of layers, the second of which still sees an affine function of the image. `moving` names parts whose
-    parameters are all frozen and that change in training. `mode_gap` is the largest difference between logits in
-    training and in evaluation mode, without dropout and with batch normalisation on its running statistics, 0 where
-    the rest is random or depends on the batch.
+    `bent` says that the logits are not an affine function of what the last layers with weights give, whatever constant
+    is added to all of them; `lowest` and `highest` are then the bounds that no input can push them beyond, None where
+    there is none. `sums_to_one` says that they are probabilities. `unbent` names pairs of layers, the second of which
+    still sees an affine function of the image. `moving` names parts whose parameters are all frozen and that change in
+    training. `mode_gap` is the largest difference between logits in training and in evaluation mode, without dropout
+    and with batch normalisation on its running statistics, 0 where the rest is random or depends on the batch.
     """
 
-    arms: tuple[str, ...]
-    name: str
-    num_classes: int
     bent: bool
     sums_to_one: bool
     lowest: float | None
@@ -59,6 +55,16 @@ class ModelFacts:
     unbent: tuple[tuple[str, str], ...]
     moving: tuple[str, ...]
     mode_gap: float
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One network, as built for the experiment's first seed, and the `arms` that share it and its image form."""
+
+    arms: tuple[str, ...]
+    name: str
+    num_classes: int
+    behaviour: Behaviour
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def bent_logits(experiment: Experiment, facts: Facts) -> Places:
     return [
         place
         for model in facts.models
-        if model.bent and not model.sums_to_one
+        if model.behaviour.bent and not model.behaviour.sums_to_one
         for place in of_arms(experiment, model.arms, f"The logits pass through a nonlinearity: {_seen(model)}.")
     ]
 
@@ -31,7 +31,7 @@ def softmax_logits(experiment: Experiment, facts: Facts) -> Places:
     return [
         place
         for model in facts.models
-        if model.sums_to_one
+        if model.behaviour.sums_to_one
         for place in of_arms(
             experiment,
             model.arms,
@@ -48,11 +48,11 @@ def nothing_between(experiment: Experiment, facts: Facts) -> Places:
     return [
         place
         for model in facts.models
-        if model.unbent
+        if model.behaviour.unbent
         for place in of_arms(
             experiment,
             model.arms,
-            f"Nothing nonlinear stands between {listed([f'{named(pair)}' for pair in model.unbent])}: "
+            f"Nothing nonlinear stands between {listed([f'{named(pair)}' for pair in model.behaviour.unbent])}: "
             "what comes out is an affine function of the image, which one layer could compute.",
         )
     ]
@@ -65,11 +65,12 @@ def frozen_part_moves(experiment: Experiment, facts: Facts) -> Places:
     return [
         place
         for model in facts.models
-        if model.moving
+        if model.behaviour.moving
         for place in of_arms(
             experiment,
             model.arms,
-            f"The parameters of {named(model.moving)} are frozen, but a pass in training mode changes what it holds.",
+            f"The parameters of {named(model.behaviour.moving)} are frozen, but a pass in training mode changes what "
+            "it holds.",
         )
     ]
 
@@ -81,12 +82,12 @@ def modes_differ(experiment: Experiment, facts: Facts) -> Places:
     return [
         place
         for model in facts.models
-        if model.mode_gap > 0
+        if model.behaviour.mode_gap > 0
         for place in of_arms(
             experiment,
             model.arms,
-            f"With dropout off and running statistics the logits still differ by up to {model.mode_gap:.2g} between "
-            "training and evaluation mode: images are treated differently in the two.",
+            f"With dropout off and running statistics the logits still differ by up to {model.behaviour.mode_gap:.2g} "
+            "between training and evaluation mode: images are treated differently in the two.",
         )
     ]
 
@@ -97,7 +98,7 @@ def loss_floor(lowest: float, highest: float, num_classes: int) -> float:
 
 
 def _seen(model: ModelFacts) -> str:
-    low, high = model.lowest, model.highest
+    low, high = model.behaviour.lowest, model.behaviour.highest
     if low is not None and high is not None:
         bounds = f"they stay within {_number(low)} to {_number(high)}"
         is_high = loss_floor(low, high, model.num_classes) >= _NOTICED

@@ -14,11 +14,11 @@ from paribus.errors import ModelError, ParibusError
 from paribus.experiment import Arm, Experiment
 from paribus.facts import DataFacts, Facts, ModelFacts
 from paribus.models import build_model
-from paribus.survey.behaviour import Behaviour, observe
+from paribus.survey.behaviour import observe
 from paribus.survey.overlap import copies, near_copies
 from paribus.wording import named
 
-__all__ = ["Behaviour", "Load", "copies", "near_copies", "observe", "survey"]
+__all__ = ["Load", "copies", "near_copies", "observe", "survey"]
 
 Load = Callable[[DataConfig], Dataset]
 IMAGES = 32
@@ -95,4 +95,4 @@ def _model_facts(dataset: Dataset, arms: list[Arm], seed: int) -> ModelFacts:
             f"`{config.name}` must take a batch of images in training and in evaluation, but raised "
             f"{type(error).__name__}: {error}"
         ) from error
-    return ModelFacts(tuple(arm.name for arm in arms), config.name, dataset.num_classes, **vars(seen))
+    return ModelFacts(tuple(arm.name for arm in arms), config.name, dataset.num_classes, seen)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from paribus.facts import Behaviour
 from paribus.survey.trace import Push, trace
 
 _STEPS = 4
@@ -24,19 +24,6 @@ _ROUNDING = 1e-3  # Share of a step's effect up to which a bend is rounding; a R
 _MEET = 0.25  # Logits at a bound, per image; behind a squashing function half of those of each class are there.
 _IMAGE_STEP = 30.0  # Far enough that a squashing function is not passed where it is still nearly straight.
 _SAME = 1e-4
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """What `observe` saw; see `ModelFacts`."""
-
-    bent: bool
-    sums_to_one: bool
-    lowest: float | None
-    highest: float | None
-    unbent: tuple[tuple[str, str], ...]
-    moving: tuple[str, ...]
-    mode_gap: float
 
 
 def observe(model: nn.Module, images: Tensor) -> Behaviour:
