@@ -16,6 +16,7 @@ import typer
 
 import paribus
 from paribus import engines, experiments
+from paribus.cli import main
 from paribus.cli.commands import app
 from paribus.experiment import CONTROL_RETUNED, Experiment
 
@@ -150,6 +151,13 @@ def test_the_check_of_the_readme_has_teeth() -> None:
     assert faults_of(["make", "coffee"]) == ["no target coffee"]
     assert faults_of(["paribus", "trian"]) == ["no command trian"]
     assert faults_of(["paribus", "run", "lenet-digit", "--sed"]) == ["no option --sed", "no experiment lenet-digit"]
+
+
+def test_the_list_counts_the_arms_that_the_readme_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list", "experiments"])
+    listed = re.search(r"^lenet-digits +(\d+) +(\d+) ", capsys.readouterr().out, re.MULTILINE)
+    assert listed
+    assert f"{listed[1]} arms x {listed[2]} seeds" in README
 
 
 def test_the_numbers_of_the_readme() -> None:

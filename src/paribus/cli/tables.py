@@ -141,10 +141,13 @@ Listing = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 def _experiments() -> Listing:
     from paribus import experiments
-    from paribus.experiment import Experiment
+    from paribus.experiment import CONTROL_RETUNED, Experiment
 
     shipped = [Experiment.load(experiments.find(name)) for name in experiments.names()]
-    rows = [(each.name, str(len(each.arms)), str(len(each.seeds)), each.title) for each in shipped]
+    rows = []
+    for each in shipped:
+        written = len(each.arms.keys() - {CONTROL_RETUNED})  # Whether that one is trained shows once rates are found.
+        rows.append((each.name, str(written), str(len(each.seeds)), each.title))
     return ("experiment", "arms", "seeds", "title"), rows
 
 
