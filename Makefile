@@ -19,6 +19,8 @@ export PARIBUS_CACHE
 PARIBUS_REPORTS ?= 200
 export PARIBUS_REPORTS
 
+KERNELS := $(wildcard src/paribus/engines/native/kernels/*) src/paribus/engines/native/build.py
+
 .PHONY: help demo test lint types pytest snapshots public-failure bench clean
 
 help:
@@ -63,7 +65,7 @@ bench: .venv/installed
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt hatch_build.py $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "Python 3.11 to 3.13 is needed, but $(PYTHON) is another. Say which: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv

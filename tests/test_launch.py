@@ -79,9 +79,12 @@ def uninterrupted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def packs_of(experiment: Experiment) -> list[Pack]:
     prepared = data.prepare(experiment.control.data)
-    engine = engines.choose(experiment.control)
+    dataset = data.load_prepared(prepared.folder)
+    engine = engines.choose(experiment.control, dataset.image_shape, dataset.num_classes).entry
     return [
-        Pack((RunSpec(arm.name, seed, arm.recipe, prepared.fingerprint, engine.identity),), "torch", prepared.folder)
+        Pack(
+            (RunSpec(arm.name, seed, arm.recipe, prepared.fingerprint, engine.identity),), engine.name, prepared.folder
+        )
         for seed in experiment.seeds
         for arm in experiment.arms.values()
     ]

@@ -24,8 +24,8 @@ from paribus.augment import rotate
 from paribus.batches import Batches, Normalisation
 from paribus.config import Recipe
 from paribus.data.dataset import Dataset, Split
-from paribus.engines import Engine, Event, RunEnd, torch_engine
-from paribus.engines.torch_engine import TorchEngine
+from paribus.engines import Event, RunEnd, torch_engine
+from paribus.engines.torch_engine import TorchEngine, TorchRun
 from paribus.experiment import RunSpec
 from paribus.models import build_model
 from paribus.probes import layer_gradient_norms, probe, shift
@@ -200,7 +200,7 @@ def test_the_gradients_at_the_start_are_those_of_the_first_step(model: dict[str,
 def test_the_gradients_at_the_end_of_an_epoch_are_those_of_its_last_step() -> None:
     chosen = recipe(train={"epochs": 1, "batch_size": 150})
     epochs, _ = fit_one(TorchEngine(), spec_for(chosen))
-    run = torch_engine._Run(spec_for(chosen), DATASET)
+    run = TorchRun(spec_for(chosen), DATASET)
     run.epoch(1)
     by_hand = {
         name: sum(float((p.grad.double() ** 2).sum()) for p in layer.parameters() if p.grad is not None) ** 0.5
@@ -249,7 +249,7 @@ def test_probing_changes_no_bit_of_weights_records_or_predictions(monkeypatch: p
         return None
 
     monkeypatch.setattr(torch_engine, "layer_gradient_norms", no_probes)
-    monkeypatch.setattr(torch_engine._Run, "probes", no_probes)
+    monkeypatch.setattr(TorchRun, "probes", no_probes)
     plain_epochs, plain = fit_one(TorchEngine(), spec)
     assert end.probes is not None and plain.probes is None
     assert [without_layers(e.record) for e in epochs] == [e.record for e in plain_epochs]
@@ -262,14 +262,14 @@ def without_layers(record: EpochRecord) -> EpochRecord:
     return replace(record, layer_gradient_norms=None)
 
 
-class Flawed(Engine):
+class Flawed(TorchEngine):
     """The torch engine with probes made wrong."""
 
     def __init__(self, change: Callable[[Probes, Dataset], Probes]) -> None:
         self.change = change
 
     def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
-        for event in TorchEngine().fit(pack, dataset, checkpoints):
+        for event in super().fit(pack, dataset, checkpoints):
             if isinstance(event, RunEnd) and event.probes is not None:
                 yield replace(event, probes=self.change(event.probes, dataset))
             else:
@@ -307,7 +307,7 @@ def test_the_conformance_suite_finds_probes_that_cannot_be(name: str) -> None:
 
 
 def test_the_conformance_suite_accepts_an_engine_without_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_engine._Run, "probes", lambda _: None)
+    monkeypatch.setattr(TorchRun, "probes", lambda _: None)
     check_engine(TorchEngine(), recipe(train={"epochs": 3, "batch_size": 32}))
 
 

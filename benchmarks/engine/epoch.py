@@ -26,7 +26,7 @@ from torchvision import transforms
 
 from paribus import data
 from paribus.config import DataConfig, Recipe
-from paribus.engines.torch_engine import _Run
+from paribus.engines.torch_engine import TorchRun
 from paribus.experiment import RunSpec
 from paribus.launch import environment
 
@@ -101,7 +101,7 @@ def paribus_engine(net: str, batch_size: int, dataset: data.Dataset) -> Callable
             "train": {"epochs": 1, "batch_size": batch_size},
         }
     )
-    run = _Run(RunSpec("arm", 0, recipe, dataset.fingerprint, "torch"), dataset)
+    run = TorchRun(RunSpec("arm", 0, recipe, dataset.fingerprint, "torch"), dataset)
 
     def epoch() -> None:
         run.epoch(1)

@@ -26,7 +26,7 @@ import torch
 
 from paribus import data, experiments
 from paribus.config import Recipe
-from paribus.engines.torch_engine import _Run
+from paribus.engines.torch_engine import TorchRun
 from paribus.experiment import Experiment, RunSpec
 from paribus.launch import environment
 from paribus.probes import layer_gradient_norms
@@ -47,7 +47,7 @@ def recipe_of(name: str, arm: str) -> Recipe:
 
 def one_round(recipe: Recipe, dataset: data.Dataset, epochs: int) -> tuple[float, float]:
     """Return the seconds of a run of 20 epochs without probes, and those of its probes."""
-    building, run = timed(lambda: _Run(RunSpec("arm", 0, recipe, dataset.fingerprint, "torch"), dataset))
+    building, run = timed(lambda: TorchRun(RunSpec("arm", 0, recipe, dataset.fingerprint, "torch"), dataset))
     training = 0.0
     for epoch in range(1, epochs + 1):
         seconds, _ = timed(partial(run.epoch, epoch))

@@ -205,7 +205,8 @@ class TrainConfig(Table):
     """How long and in which batches.
 
     `keep` names the epoch whose weights are tested; `patience` stops the run after that many epochs without a better
-    validation loss. Without `shuffle` every epoch takes the training images in the order of their source.
+    validation loss. Without `shuffle` every epoch takes the training images in the order of their source. `engine` is
+    what trains; "auto" leaves that to the command line, and there to the fastest that can.
     """
 
     epochs: int = Field(ge=1)
@@ -214,6 +215,7 @@ class TrainConfig(Table):
     label_smoothing: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
+    engine: Literal["auto", "native", "torch"] = "auto"
 
 
 class Recipe(Table):
@@ -381,6 +383,6 @@ def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
 
 FINDABLE: dict[str, str] = {RATE: "retune", EPOCHS: "equal-seconds"}
 """Factors whose values an arm may leave to be found, and the word that says so."""
-LATER_KEYS: dict[str, Value] = {"train.shuffle": True}
+LATER_KEYS: dict[str, Value] = {"train.shuffle": True, "train.engine": "auto"}
 """Keys added since recipes were first stored, with the value that says nothing new."""
 _VAL_FORMS = 'a number of images of at least 1, a fraction between 0 and 1, "test" or "off"'

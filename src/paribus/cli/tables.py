@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from paribus.errors import ConfigError, nearest
-from paribus.wording import NOTHING, count, difference, duration, interval, percent, unit
+from paribus.wording import NOTHING, count, difference, duration, interval, listed, percent, unit
 
 if TYPE_CHECKING:
     from paribus.checks import Finding
@@ -62,6 +62,8 @@ def show_plan(plan: Plan) -> None:
         console.print("One more rate follows, and another, as long as the best is at an edge of its grid.")
         console.print()
     console.print(_planned("arm", plan.arms))
+    for line in _engines(plan.arms):
+        console.print(line)
     missing = sum(arm.missing for arm in (*plan.tuning, *plan.arms))
     ahead = f"{count(missing, 'run')} to do on {count(plan.workers, 'worker')}, in about {duration(plan.seconds)}."
     done = ahead if missing else "Every run is done."
@@ -85,6 +87,17 @@ def _planned(heading: str, arms: Sequence[PlannedArm]) -> Table:
         for arm in arms
     ]
     return _table((heading, "engine", "runs to do", "epochs", "time per run"), rows, right=(2, 3, 4))
+
+
+def _engines(arms: Sequence[PlannedArm]) -> list[str]:
+    """Return which engine trains which arms, and why."""
+    served: dict[tuple[str, str], list[str]] = {}
+    for arm in arms:
+        served.setdefault((arm.engine, arm.why), []).append(arm.name)
+    whole = len(served) == 1
+    return [
+        f"{engine} trains {'every arm' if whole else listed(names)}: {why}." for (engine, why), names in served.items()
+    ]
 
 
 def show_findings(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The engines, and which of them trains what. Choosing one loads no torch."""
+"""The engines, and which of them trains what. Choosing one for a built-in network loads no torch."""
 
 from __future__ import annotations
 
@@ -7,23 +7,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from paribus.config import Recipe
+from paribus.engines import native
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd, TuningEnd
 from paribus.errors import ConfigError, nearest
 
-__all__ = ["ENGINES", "Engine", "EngineEntry", "EpochEnd", "Event", "RunEnd", "TuningEnd", "choose", "load"]
+__all__ = [
+    "ENGINES",
+    "Choice",
+    "Engine",
+    "EngineEntry",
+    "EpochEnd",
+    "Event",
+    "RunEnd",
+    "TuningEnd",
+    "choose",
+    "load",
+    "require_known",
+]
 
 
 @dataclass(frozen=True)
 class EngineEntry:
     """One engine: its numerics `version` grows whenever the same run would give other bits.
 
-    `target` is ``module:Class``. `refuses` returns why the engine cannot serve a recipe, or None if it can.
+    `target` is ``module:Class``. `refuses` takes a recipe, the shape (C, H, W) of its images and the number of classes,
+    and returns why the engine cannot serve it, or None if it can.
     """
 
     name: str
     version: int
     target: str
-    refuses: Callable[[Recipe], str | None]
+    refuses: Callable[[Recipe, tuple[int, int, int], int], str | None]
 
     @property
     def identity(self) -> str:
@@ -31,23 +45,49 @@ class EngineEntry:
         return f"{self.name}-{self.version}"
 
 
-def choose(recipe: Recipe, wanted: str = "auto") -> EngineEntry:
-    """Return the engine for a recipe: the first of `ENGINES` that can serve it, or the one wanted by name.
+@dataclass(frozen=True)
+class Choice:
+    """The engine for a recipe, and why it is this one: what was asked for, or what engines before it lack."""
+
+    entry: EngineEntry
+    reason: str
+
+
+def require_known(wanted: str) -> None:
+    """Raise ConfigError unless `wanted` is ``"auto"`` or an engine's name."""
+    known = ["auto", *ENGINES]
+    if wanted not in known:
+        raise ConfigError(f"The engine must be one of {', '.join(known)}, but got `{wanted}`.{nearest(wanted, known)}")
+
+
+def choose(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int, wanted: str = "auto") -> Choice:
+    """Return the engine for a recipe: which its `train.engine` names, else `wanted`, else the first that can serve it.
+
+    Args:
+        recipe: What is to be trained.
+        image_shape: (C, H, W) of its images.
+        num_classes: Of its images.
+        wanted: A name of `ENGINES`, or ``"auto"``.
 
     Raises:
         ConfigError: If the wanted engine is unknown or cannot serve the recipe.
     """
-    if wanted != "auto" and wanted not in ENGINES:
-        known = ["auto", *ENGINES]
-        raise ConfigError(f"The engine must be one of {', '.join(known)}, but got `{wanted}`.{nearest(wanted, known)}")
-    candidates = list(ENGINES.values()) if wanted == "auto" else [ENGINES[wanted]]
-    reasons = []
-    for entry in candidates:
-        reason = entry.refuses(recipe)
-        if reason is None:
-            return entry
-        reasons.append(f"{entry.name}: {reason}")
-    raise ConfigError(f"No engine can train this recipe. {'; '.join(reasons)}. Use --engine auto or change the recipe.")
+    require_known(wanted)
+    named = recipe.train.engine != "auto"
+    asked = recipe.train.engine if named else wanted
+    reasons: dict[str, str] = {}
+    for entry in ENGINES.values() if asked == "auto" else [ENGINES[asked]]:
+        reason = entry.refuses(recipe, image_shape, num_classes)
+        if reason is not None:
+            reasons[entry.name] = reason
+        elif asked != "auto":
+            return Choice(entry, "the experiment asks for it" if named else "--engine asks for it")
+        else:
+            lacks = [f"{name} cannot, as {why}" for name, why in reasons.items()]
+            return Choice(entry, "; ".join(lacks) or "the fastest that can")
+    raise ConfigError(
+        f"The engine {asked} cannot train this recipe, as {reasons[asked]}. Use --engine auto, or change the recipe."
+    )
 
 
 def load(name: str) -> Engine:
@@ -58,10 +98,12 @@ def load(name: str) -> Engine:
     return engine
 
 
-def _serves_all(recipe: Recipe) -> str | None:
+def _serves_all(_: Recipe, __: tuple[int, int, int], ___: int) -> str | None:
     return None
 
 
 ENGINES: dict[str, EngineEntry] = {
+    "native": EngineEntry("native", 1, "paribus.engines.native.engine:NativeEngine", native.refuses),
     "torch": EngineEntry("torch", 1, "paribus.engines.torch_engine:TorchEngine", _serves_all),
 }
+"""The fastest first: `choose` takes the first that can serve."""

@@ -61,3 +61,11 @@ class Engine(ABC):
         Raises:
             ModelError: If the model cannot be built or does not fit the images.
         """
+
+    @abstractmethod
+    def seconds_per_example(self, spec: RunSpec, dataset: Dataset) -> float:
+        """Return about how long a run like this trains for each image of an epoch, from a short trial.
+
+        Raises:
+            ModelError: As `fit` does.
+        """

@@ -1,26 +1,40 @@
-"""How far a run of the torch engine is: everything that an interrupted run needs to go on to the same bits."""
+"""How far a run is: everything that an interrupted run needs to go on to the same bits."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from paribus.config import TrainConfig
-from paribus.store import Checkpoint, EpochRecord
+from paribus.store import Arrays, Checkpoint, EpochRecord
 
 Array = npt.NDArray[Any]
 
 
-class RunState:
-    """Epochs done, the best of them on val, and whether training is over, beside the model and its optimiser."""
+class Trainee(Protocol):
+    """What is being trained, as copies of its arrays by name."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, train: TrainConfig) -> None:
-        self.model, self.optimizer, self.train = model, optimizer, train
+    def weights(self) -> Arrays:
+        """Return the parameters and buffers."""
+
+    def load_weights(self, weights: Arrays) -> None:
+        """Take what `weights` gave."""
+
+    def optimizer_state(self) -> Arrays:
+        """Return what the optimiser remembers."""
+
+    def load_optimizer_state(self, state: Arrays) -> None:
+        """Take what `optimizer_state` gave."""
+
+
+class RunState:
+    """Epochs done, the best of them on val, and whether training is over, beside what is being trained."""
+
+    def __init__(self, trainee: Trainee, train: TrainConfig) -> None:
+        self.trainee, self.train = trainee, train
         self.epoch = 0
         self.steps = 0
         self.seconds = 0.0
@@ -49,23 +63,18 @@ class RunState:
         if record.val_loss is not None and record.val_loss < self.best_loss:
             self.best_loss, self.best_epoch = record.val_loss, record.epoch
             if self.train.keep == "best":
-                self.best_weights = {name: array.copy() for name, array in self.weights().items()}
-
-    def weights(self) -> dict[str, Array]:
-        """Return the model's parameters and buffers by name."""
-        return {name: _array(tensor) for name, tensor in self.model.state_dict().items()}
+                self.best_weights = dict(self.trainee.weights())
 
     def load_kept_weights(self) -> None:
         """Put the weights of the kept epoch into the model."""
         if self.best_weights:
-            self._load_weights(self.best_weights)
+            self.trainee.load_weights(self.best_weights)
 
     def arrays(self) -> dict[str, Array]:
         """Return everything that `restore` needs."""
-        arrays = {f"model/{name}": array for name, array in self.weights().items()}
+        arrays = {f"model/{name}": array for name, array in self.trainee.weights().items()}
         arrays |= {f"best/{name}": array for name, array in self.best_weights.items()}
-        for index, entries in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optim/{index}/{key}": _array(torch.as_tensor(value)) for key, value in entries.items()}
+        arrays |= {f"optim/{name}": array for name, array in self.trainee.optimizer_state().items()}
         scalars = (self.steps, self.seconds, self.diverged, self.best_epoch, self.best_loss)
         arrays["scalars"] = np.asarray(scalars, dtype=np.float64)
         return arrays
@@ -77,21 +86,9 @@ class RunState:
         steps, self.seconds, diverged, best_epoch, self.best_loss = arrays["scalars"].tolist()
         self.steps, self.diverged, self.best_epoch = int(steps), bool(diverged), int(best_epoch)
         self.best_weights = _under(arrays, "best/")
-        self._load_weights(_under(arrays, "model/"))
-        entries: dict[int, dict[str, torch.Tensor]] = {}
-        for name, array in _under(arrays, "optim/").items():
-            index, _, key = name.partition("/")
-            entries.setdefault(int(index), {})[key] = torch.from_numpy(array.copy())
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
-
-    def _load_weights(self, arrays: dict[str, Array]) -> None:
-        self.model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+        self.trainee.load_weights(_under(arrays, "model/"))
+        self.trainee.load_optimizer_state(_under(arrays, "optim/"))
 
 
 def _under(arrays: Any, prefix: str) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    """Copy to row-major memory, which is how safetensors stores arrays."""
-    return tensor.detach().cpu().contiguous().clone(memory_format=torch.contiguous_format).numpy()

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from paribus import arms as stored_arms
 from paribus import checks, data, engines, power, tuning, verdicts
 from paribus.config import EPOCHS
+from paribus.engines.native import build
 from paribus.errors import DataError, RunError
 from paribus.experiment import CONTROL, Arm, Experiment
 from paribus.facts import Facts
@@ -19,7 +20,7 @@ from paribus.launch import environment, tune
 from paribus.launch.launcher import Pack
 from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing
-from paribus.launch.progress import warn
+from paribus.launch.progress import say, warn
 from paribus.launch.survey_process import SurveyProcess, survey_apart
 from paribus.store import Results, TestSet
 
@@ -40,7 +41,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """What is ahead for one arm; `epochs` is None where they are still to be found."""
+    """What is ahead for one arm; `epochs` is None where they are still to be found, `why` says why this engine."""
 
     name: str
     engine: str
@@ -48,6 +49,7 @@ class PlannedArm:
     missing: int
     epochs: int | None
     seconds_per_run: float
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,14 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         RunError: After everything else is done and reported, if a run failed.
     """
     launcher = LocalLauncher(options.workers)
-    names = sorted({engines.choose(arm.recipe, options.engine).identity for arm in experiment.arms.values()})
+    engines.require_known(options.engine)
     results = Results(options.folder(experiment), experiment)
     with results.lock(), contextlib.closing(launcher):
         if not any(EPOCHS in arm.recipe.unfound for arm in results.experiment.arms.values()):
             launcher.start(results.count_unfinished())  # Else epochs are timed first, beside nothing else.
         supplies = Supplies.gather(experiment, options.data_dir, options.engine)
         _require_splits(experiment, supplies)
+        names = _engines_of(experiment, supplies)
         about = environment.describe(", ".join(names), launcher.workers, THREADS_PER_RUN)
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
@@ -122,9 +125,13 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
     for arm in experiment.arms.values():
         known = not arm.recipe.unfound
         count = sum(not known or (arm.name, seed) in lacking for seed in experiment.seeds)
-        engine = engines.choose(arm.recipe, options.engine).identity
+        engine = supplies.engine_of(arm.recipe)
         epochs = None if EPOCHS in arm.recipe.unfound else arm.recipe.train.epochs
-        arms.append(PlannedArm(arm.name, engine, len(experiment.seeds), count, epochs, per_run[arm.name]))
+        arms.append(
+            PlannedArm(
+                arm.name, engine.entry.identity, len(experiment.seeds), count, epochs, per_run[arm.name], engine.reason
+            )
+        )
     searches = [each for each in tuned if each is not None]
     seconds = _wall_seconds(searches, launcher.workers) + _wall_seconds(arms, launcher.workers)
     images = len(data.load_prepared(supplies.data_of(experiment.control).folder).test.labels)
@@ -146,7 +153,8 @@ def _seconds_per_run(results: Results, supplies: Supplies) -> dict[str, float]:
             expected[name] = expected[CONTROL]
         else:
             dataset = data.load_prepared(supplies.data_of(arm.recipe).folder)
-            expected[name] = seconds_per_epoch(arm.recipe, dataset, measured) * arm.recipe.train.epochs
+            engine = supplies.engine_of(arm.recipe).entry.name
+            expected[name] = seconds_per_epoch(arm.recipe, engine, dataset, measured) * arm.recipe.train.epochs
     return expected
 
 
@@ -154,7 +162,7 @@ def _planned_tuning(arm: Arm, results: Results, supplies: Supplies, seconds_per_
     """Return the tuning runs that an arm's search begins with, None where nothing is to be tuned."""
     if not tune.needs_rate(arm):
         return None
-    engine, runs = engines.choose(arm.recipe, supplies.engine).identity, len(tuning.GRID) * tuning.SEEDS
+    engine, runs = supplies.engine_of(arm.recipe).entry.identity, len(tuning.GRID) * tuning.SEEDS
     if EPOCHS in arm.recipe.unfound:
         return PlannedArm(arm.name, engine, runs, runs, None, seconds_per_run)
     lacking = len(missing(results, tune.grid_packs(arm, results, supplies)))
@@ -203,6 +211,15 @@ def _raise_failed(trainer: Trainer) -> NoReturn:
         f"{first.spec.label}: {first.message.strip()}\nThe other runs are kept and reported in `{folder}`, "
         f"`{where}/failure.txt` there says all. Mend the cause and run the same command again."
     )
+
+
+def _engines_of(experiment: Experiment, supplies: Supplies) -> list[str]:
+    """Return the engines that will train, and say once if there are no kernels where they could have served."""
+    chosen = [supplies.engine_of(arm.recipe) for arm in experiment.arms.values()]
+    missing_kernels = build.missing()
+    if missing_kernels and any(missing_kernels in each.reason for each in chosen):
+        say(f"The torch engine trains; the native one, which is faster, cannot, as {missing_kernels}.")
+    return sorted({each.entry.identity for each in chosen})
 
 
 def _require_splits(experiment: Experiment, supplies: Supplies) -> None:

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from paribus.engines.native import build, library
+
 PACKAGES = ("paribus", "torch", "numpy", "scipy", "pillow", "scikit-learn")
 
 
@@ -23,6 +25,7 @@ def describe(engine: str, workers: int, threads_per_run: int) -> dict[str, Any]:
         "engine": engine,
         "workers": workers,
         "threads_per_run": threads_per_run,
+        "instructions": None if build.missing() else library.best(),
         "git_commit": _commit(),
     }
 

@@ -32,11 +32,20 @@ class Supplies:
         """Return the prepared data set of a recipe."""
         return self.prepared[recipe.data.images_key]
 
+    def engine_of(self, recipe: Recipe) -> engines.Choice:
+        """Return which engine trains a recipe, and why.
+
+        Raises:
+            ConfigError: If the engine that is asked for cannot.
+        """
+        dataset = data.load_prepared(self.data_of(recipe).folder)
+        return engines.choose(recipe, dataset.image_shape, dataset.num_classes, self.engine)
+
     def pack(self, arm: str, recipe: Recipe, seed: int, *, is_tuning: bool = False) -> Pack:
         """Return one run as a pack of its own."""
         from paribus.models import model_code_digest
 
-        entry, prepared = engines.choose(recipe, self.engine), self.data_of(recipe)
+        entry, prepared = self.engine_of(recipe).entry, self.data_of(recipe)
         code = model_code_digest(recipe.model)
         spec = RunSpec(arm, seed, recipe, prepared.fingerprint, entry.identity, code, is_tuning)
         return Pack((spec,), entry.name, prepared.folder)

@@ -141,7 +141,12 @@ def warn(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> None:
         f"{each.code} ({each.level}), {each.where}: {each.message}" for each in findings if each.outcome == "fired"
     ]
     for line in [*lines, *(f"not looked at: {each}" for each in unseen)]:
-        sys.stderr.write(f"{line}\n")
+        say(line)
+
+
+def say(line: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(f"{line}\n")
 
 
 def _summary(estimate: Estimate, finished: int, runs: int) -> str:

@@ -1,0 +1,278 @@
+// Convolution of LANES samples side by side: outputs, input gradients and weight gradients.
+//
+// Values are [channel][row][column][LANES]. A tile of OT output channels by PX neighbouring columns is held in
+// registers while the sum over input channels and kernel runs; weights are broadcast one by one.
+#pragma once
+
+#include <algorithm>
+
+#include "simd.h"
+
+namespace paribus {
+
+struct Window {  // A kernel, its steps and the border of zeros around the input.
+  int height, width, down, right, above, left;
+};
+
+struct Maps {
+  int channels, height, width;
+  long pixels() const { return long(height) * width; }
+  long size() const { return channels * pixels(); }
+};
+
+constexpr int TILE_CHANNELS = REGISTERS == 32 || PARTS <= 2 ? 6 : 3;
+constexpr int TILE_COLUMNS = REGISTERS == 32 && PARTS == 1 ? 4 : 1;
+
+inline int tiles_of(int channels, int tile) { return (channels + tile - 1) / tile; }
+// The first channel of a tile, when channels are spread evenly over the tiles.
+inline int first_of(int index, int tiles, int channels) { return int(long(channels) * index / tiles); }
+
+// Kernels as the loops below read them: for each tile of outputs [input][row][column][channels of the tile].
+// `place(output, input)` is where a kernel begins in `weights`, -1 for none; `flip` turns kernels by 180 degrees.
+template <typename Place>
+void pack_kernels(const float* weights, float* packed, int outputs, int inputs, int area, bool flip, Place place) {
+  const int tiles = tiles_of(outputs, TILE_CHANNELS);
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int begin = first_of(tile, tiles, outputs), end = first_of(tile + 1, tiles, outputs);
+    for (int input = 0; input < inputs; ++input)
+      for (int k = 0; k < area; ++k)
+        for (int output = begin; output < end; ++output) {
+          const long at = place(output, input);
+          *packed++ = at < 0 ? 0.0f : weights[at + (flip ? area - 1 - k : k)];
+        }
+  }
+}
+
+template <int OT, int PX>
+ALWAYS_INLINE void correlate_tile(const Maps& in, const Maps& out, const Window& k, const float* __restrict x,
+                                  const float* __restrict packed, const float* bias, float* __restrict y, int row,
+                                  int column, int top, int bottom, int from, int to) {
+  V acc[OT][PX][PARTS];
+#pragma GCC unroll 8
+  for (int o = 0; o < OT; ++o)
+#pragma GCC unroll 8
+    for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 8
+      for (int v = 0; v < PARTS; ++v) acc[o][p][v] = all(bias ? bias[o] : 0.0f);
+  const long step = long(k.right) * LANES;
+  for (int c = 0; c < in.channels; ++c)
+    for (int ky = top; ky < bottom; ++ky) {
+      const long first = (long(c) * in.height + row * k.down - k.above + ky) * in.width + column * k.right - k.left;
+      const float* value = x + (first + from) * LANES;
+      const float* weight = packed + ((long(c) * k.height + ky) * k.width + from) * OT;
+      for (int kx = from; kx < to; ++kx, value += LANES, weight += OT) {
+        V seen[PX][PARTS];
+#pragma GCC unroll 8
+        for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 8
+          for (int v = 0; v < PARTS; ++v) seen[p][v] = load(value + p * step + v * WIDTH);
+#pragma GCC unroll 8
+        for (int o = 0; o < OT; ++o) {
+          const V w = all(weight[o]);
+#pragma GCC unroll 8
+          for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 8
+            for (int v = 0; v < PARTS; ++v) acc[o][p][v] += w * seen[p][v];
+        }
+      }
+    }
+#pragma GCC unroll 8
+  for (int o = 0; o < OT; ++o)
+#pragma GCC unroll 8
+    for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 8
+      for (int v = 0; v < PARTS; ++v)
+        store(y + ((o * long(out.height) + row) * out.width + column + p) * LANES + v * WIDTH, acc[o][p][v]);
+}
+
+template <int OT>
+void correlate_rows(const Maps& in, const Maps& out, const Window& k, const float* x, const float* packed,
+                    const float* bias, float* y) {
+  const int inner = std::min(out.width, (k.left + k.right - 1) / k.right);
+  const int reach = in.width - k.width + k.left;  // The last column where the whole kernel is inside, times `right`.
+  const int outer = std::max(inner, std::min(out.width, reach < 0 ? 0 : reach / k.right + 1));
+  for (int row = 0; row < out.height; ++row) {
+    const int above = row * k.down - k.above;
+    const int top = std::max(0, -above), bottom = std::min(k.height, in.height - above);
+    int column = 0;
+    while (column < out.width) {
+      const bool whole = column >= inner && column < outer;
+      if (whole && TILE_COLUMNS == 4 && column + 4 <= outer) {
+        correlate_tile<OT, TILE_COLUMNS == 4 ? 4 : 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
+        column += 4;
+      } else if (whole && TILE_COLUMNS == 4 && column + 2 <= outer) {
+        correlate_tile<OT, TILE_COLUMNS == 4 ? 2 : 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
+        column += 2;
+      } else {
+        const int before = column * k.right - k.left;
+        const int from = std::max(0, -before), to = std::min(k.width, in.width - before);
+        correlate_tile<OT, 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, to);
+        column += 1;
+      }
+    }
+  }
+}
+
+// y = bias + packed kernels over x. `bias` may be null.
+inline void correlate(const Maps& in, const Maps& out, const Window& k, const float* x, const float* packed,
+                      const float* bias, float* y) {
+  const int tiles = tiles_of(out.channels, TILE_CHANNELS);
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int begin = first_of(tile, tiles, out.channels), count = first_of(tile + 1, tiles, out.channels) - begin;
+    const float* weights = packed + long(begin) * in.channels * k.height * k.width;
+    const float* biases = bias ? bias + begin : nullptr;
+    float* to = y + begin * out.pixels() * LANES;
+    switch (count) {
+      case 1: correlate_rows<1>(in, out, k, x, weights, biases, to); break;
+      case 2: correlate_rows<2>(in, out, k, x, weights, biases, to); break;
+      case 3: correlate_rows<3>(in, out, k, x, weights, biases, to); break;
+      case 4: correlate_rows<4>(in, out, k, x, weights, biases, to); break;
+      case 5: correlate_rows<5>(in, out, k, x, weights, biases, to); break;
+      default: correlate_rows<6>(in, out, k, x, weights, biases, to);
+    }
+  }
+}
+
+// The input gradient where steps are above 1: every input pixel gathers from the outputs that saw it.
+// `packed` holds, for each tile of input channels, [output][row][column][channels of the tile], not flipped.
+template <int OT>
+void gather_rows(const Maps& in, const Maps& out, const Window& k, const float* dy, const float* packed, float* dx) {
+  for (int row = 0; row < in.height; ++row)
+    for (int column = 0; column < in.width; ++column) {
+      V acc[OT][PARTS] = {};
+      for (int ky = (row + k.above) % k.down; ky < k.height; ky += k.down) {
+        const int from_row = (row + k.above - ky) / k.down;
+        if (row + k.above < ky || from_row >= out.height) continue;
+        for (int kx = (column + k.left) % k.right; kx < k.width; kx += k.right) {
+          const int from_column = (column + k.left - kx) / k.right;
+          if (column + k.left < kx || from_column >= out.width) continue;
+          const float* value = dy + (long(from_row) * out.width + from_column) * LANES;
+          const float* weight = packed + (long(ky) * k.width + kx) * OT;
+          for (int o = 0; o < out.channels; ++o) {
+            for (int v = 0; v < PARTS; ++v) {
+              const V seen = load(value + v * WIDTH);
+#pragma GCC unroll 8
+              for (int c = 0; c < OT; ++c) acc[c][v] += seen * weight[c];
+            }
+            value += out.pixels() * LANES;
+            weight += long(k.height) * k.width * OT;
+          }
+        }
+      }
+      for (int c = 0; c < OT; ++c)
+        for (int v = 0; v < PARTS; ++v)
+          store(dx + ((c * long(in.height) + row) * in.width + column) * LANES + v * WIDTH, acc[c][v]);
+    }
+}
+
+inline void gather_gradient(const Maps& in, const Maps& out, const Window& k, const float* dy, const float* packed,
+                            float* dx) {
+  const int tiles = tiles_of(in.channels, TILE_CHANNELS);
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int begin = first_of(tile, tiles, in.channels), count = first_of(tile + 1, tiles, in.channels) - begin;
+    const float* weights = packed + long(begin) * out.channels * k.height * k.width;
+    float* to = dx + begin * in.pixels() * LANES;
+    switch (count) {
+      case 1: gather_rows<1>(in, out, k, dy, weights, to); break;
+      case 2: gather_rows<2>(in, out, k, dy, weights, to); break;
+      case 3: gather_rows<3>(in, out, k, dy, weights, to); break;
+      case 4: gather_rows<4>(in, out, k, dy, weights, to); break;
+      case 5: gather_rows<5>(in, out, k, dy, weights, to); break;
+      default: gather_rows<6>(in, out, k, dy, weights, to);
+    }
+  }
+}
+
+constexpr int GRADIENT_COLUMNS = 5;                         // Kernel columns held in registers at once.
+constexpr int GRADIENT_CHANNELS = REGISTERS == 32 ? 4 : 2;  // Output channels held in registers at once.
+
+// Adds to lanes[OT][input][row][column][WIDTH] the products of one kernel row, KT of its columns, over some rows of dy.
+template <int OT, int KT>
+ALWAYS_INLINE void weight_tile(const Maps& in, const Maps& out, const Window& k, const float* __restrict x,
+                               const float* __restrict dy, float* __restrict lanes, int row, int end) {
+  const long area = long(k.height) * k.width, next_kernel = in.channels * area * WIDTH, next_map = out.pixels() * LANES;
+  V acc[OT][KT];
+#pragma GCC unroll 8
+  for (int o = 0; o < OT; ++o)
+#pragma GCC unroll 8
+    for (int i = 0; i < KT; ++i) acc[o][i] = load(lanes + o * next_kernel + i * WIDTH);
+  for (; row < end; ++row) {
+    const float* value = x + long(row) * k.down * in.width * LANES;
+    const float* error = dy + long(row) * out.width * LANES;
+    for (int column = 0; column < out.width; ++column, error += LANES, value += k.right * LANES)
+#pragma GCC unroll 8
+      for (int v = 0; v < PARTS; ++v) {
+        V d[OT];
+#pragma GCC unroll 8
+        for (int o = 0; o < OT; ++o) d[o] = load(error + o * next_map + v * WIDTH);
+#pragma GCC unroll 8
+        for (int i = 0; i < KT; ++i) {
+          const V seen = load(value + i * LANES + v * WIDTH);
+#pragma GCC unroll 8
+          for (int o = 0; o < OT; ++o) acc[o][i] += d[o] * seen;
+        }
+      }
+  }
+#pragma GCC unroll 8
+  for (int o = 0; o < OT; ++o)
+#pragma GCC unroll 8
+    for (int i = 0; i < KT; ++i) store(lanes + o * next_kernel + i * WIDTH, acc[o][i]);
+}
+
+template <int OT>
+void weight_rows(const Maps& in, const Maps& out, const Window& k, const float* x, const float* dy, float* lanes,
+                 int row, int end) {
+  for (int c = 0; c < in.channels; ++c)
+    for (int ky = 0; ky < k.height; ++ky)
+      for (int kx = 0; kx < k.width;) {
+        const float* from = x + ((long(c) * in.height + ky) * in.width + kx) * LANES;
+        float* to = lanes + ((long(c) * k.height + ky) * k.width + kx) * WIDTH;
+        const int left = k.width - kx;
+        const int take = left > GRADIENT_COLUMNS && left < 2 * GRADIENT_COLUMNS ? (left + 1) / 2 : std::min(left, GRADIENT_COLUMNS);
+        switch (take) {
+          case 1: weight_tile<OT, 1>(in, out, k, from, dy, to, row, end); break;
+          case 2: weight_tile<OT, 2>(in, out, k, from, dy, to, row, end); break;
+          case 3: weight_tile<OT, 3>(in, out, k, from, dy, to, row, end); break;
+          case 4: weight_tile<OT, 4>(in, out, k, from, dy, to, row, end); break;
+          default: weight_tile<OT, 5>(in, out, k, from, dy, to, row, end);
+        }
+        kx += take;
+      }
+}
+
+// Adds the kernels' gradients to lanes[output][input][row][column][WIDTH], whose WIDTH partial sums are still apart,
+// and the biases' to bias_lanes[output][WIDTH]. `x` has its border of zeros around it already (`in` counts it).
+inline void weight_gradient(const Maps& in, const Maps& out, const Window& k, const float* x, const float* dy,
+                            float* lanes, float* bias_lanes) {
+  const int tiles = tiles_of(out.channels, GRADIENT_CHANNELS);
+  const int rows = std::max(1, int(16384 / (long(out.width) * LANES * 4 * GRADIENT_CHANNELS)));  // They stay in L1.
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int begin = first_of(tile, tiles, out.channels), count = first_of(tile + 1, tiles, out.channels) - begin;
+    const float* error = dy + begin * out.pixels() * LANES;
+    float* to = lanes + long(begin) * in.channels * k.height * k.width * WIDTH;
+    for (int row = 0; row < out.height; row += rows) {
+      const int end = std::min(out.height, row + rows);
+      switch (count) {
+        case 1: weight_rows<1>(in, out, k, x, error, to, row, end); break;
+        case 2: weight_rows<2>(in, out, k, x, error, to, row, end); break;
+        case 3: weight_rows<3>(in, out, k, x, error, to, row, end); break;
+        default: weight_rows<4>(in, out, k, x, error, to, row, end);
+      }
+    }
+  }
+  if (!bias_lanes) return;
+  for (int o = 0; o < out.channels; ++o) {
+    V acc[2] = {load(bias_lanes + o * WIDTH), V{}};  // Two sums, so that one addition need not wait for the other.
+    const float* error = dy + o * out.pixels() * LANES;
+    const long count = out.pixels() * PARTS;
+    long i = 0;
+    for (; i + 2 <= count; i += 2) {
+      acc[0] += load(error + i * WIDTH);
+      acc[1] += load(error + (i + 1) * WIDTH);
+    }
+    if (i < count) acc[0] += load(error + i * WIDTH);
+    store(bias_lanes + o * WIDTH, acc[0] + acc[1]);
+  }
+}
+
+}  // namespace paribus

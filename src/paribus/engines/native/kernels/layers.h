@@ -1,0 +1,436 @@
+// The layers of a chain. Each holds its shape, where its parameters begin, and what one thread needs beside the values.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "convolution.h"
+#include "dense.h"
+
+namespace paribus {
+
+// Memory aligned to 64 bytes, set to zero, never resized.
+class Floats {
+ public:
+  Floats() = default;
+  explicit Floats(long count) : count_(count), data_(static_cast<float*>(std::aligned_alloc(64, bytes(count)))) {
+    if (!data_) throw std::bad_alloc();
+    clear();
+  }
+  float* get() const { return data_.get(); }
+  void clear() { std::memset(data_.get(), 0, bytes(count_)); }
+
+ private:
+  struct Free { void operator()(float* data) const { std::free(data); } };
+  static size_t bytes(long count) { return size_t(std::max(16L, (count + 15) / 16 * 16)) * 4; }
+  long count_ = 0;
+  std::unique_ptr<float, Free> data_;
+};
+
+// What one thread keeps for one layer: partial sums of gradients, and what the backward pass must know of the forward.
+struct Desk {
+  Floats sums, biases, kept, border;
+};
+
+struct Pass {  // One group of LANES samples on its way through the network.
+  bool training;
+  uint64_t key;  // Of this step's dropout.
+  long first;    // The place of the group's first sample in the batch.
+};
+
+struct Layer {
+  Maps in{}, out{};
+  long parameters = 0;  // How many, weights before biases, as torch has them.
+  bool in_place = false;  // The values may be overwritten: then x == y and dx == dy.
+
+  virtual ~Layer() = default;
+  virtual void prepare_desk(Desk&) const {}
+  // Once per step, before any group: bring weights into the order in which they are read.
+  virtual void pack(const float*) {}
+  virtual void forward(const Pass&, const float* weights, const float* x, float* y, Desk&) const = 0;
+  // `dx` is null where nobody asks for it. `x` and `y` are those of the forward pass of the same group.
+  virtual void backward(const Pass&, const float* weights, const float* x, const float* y, float* dy, float* dx, Desk&) const = 0;
+  // Adds a desk's sums to the gradients and clears them.
+  virtual void collect(Desk&, float*) const {}
+};
+
+class Convolution : public Layer {
+ public:
+  // `connections` gives for [output][input] which kernel joins them, -1 for none.
+  Convolution(Maps input, int outputs, Window window, bool has_bias, const int32_t* connections)
+      : window_(window), has_bias_(has_bias), connections_(connections, connections + long(outputs) * input.channels) {
+    in = input;
+    out = {outputs, (in.height + 2 * window.above - window.height) / window.down + 1,
+           (in.width + 2 * window.left - window.width) / window.right + 1};
+    area_ = window.height * window.width;
+    kernels_ = *std::max_element(connections_.begin(), connections_.end()) + 1;
+    parameters = kernels_ * area_ + (has_bias ? outputs : 0);
+    forward_ = Floats(long(out.channels) * in.channels * area_);
+    backward_ = Floats(long(out.channels) * in.channels * area_);
+  }
+
+  void prepare_desk(Desk& desk) const override {
+    desk.sums = Floats(long(out.channels) * in.channels * area_ * WIDTH);
+    desk.biases = Floats(long(out.channels) * WIDTH);
+    if (window_.above || window_.left) desk.border = Floats(bordered().size() * LANES);
+  }
+
+  void pack(const float* weights) override {
+    auto place = [&](int o, int i) { return kernel(o, i); };
+    auto turned = [&](int i, int o) { return kernel(o, i); };
+    pack_kernels(weights, forward_.get(), out.channels, in.channels, area_, false, place);
+    pack_kernels(weights, backward_.get(), in.channels, out.channels, area_, steps_by_one(), turned);
+  }
+
+  void forward(const Pass&, const float* weights, const float* x, float* y, Desk&) const override {
+    correlate(in, out, window_, x, forward_.get(), has_bias_ ? weights + kernels_ * area_ : nullptr, y);
+  }
+
+  void backward(const Pass&, const float*, const float* x, const float*, float* dy, float* dx, Desk& desk) const override {
+    const Maps wide = bordered();
+    if (wide.height != in.height || wide.width != in.width) {
+      for (int c = 0; c < in.channels; ++c)
+        for (int row = 0; row < in.height; ++row)
+          std::memcpy(desk.border.get() + ((long(c) * wide.height + row + window_.above) * wide.width + window_.left) * LANES,
+                      x + (long(c) * in.height + row) * in.width * LANES, size_t(in.width) * LANES * 4);
+      x = desk.border.get();
+    }
+    weight_gradient(wide, out, window_, x, dy, desk.sums.get(), has_bias_ ? desk.biases.get() : nullptr);
+    if (!dx) return;
+    const Window back = {window_.height, window_.width, 1, 1, window_.height - 1 - window_.above, window_.width - 1 - window_.left};
+    if (steps_by_one()) correlate(out, in, back, dy, backward_.get(), nullptr, dx);
+    else gather_gradient(in, out, window_, dy, backward_.get(), dx);
+  }
+
+  void collect(Desk& desk, float* gradients) const override {
+    for (int o = 0; o < out.channels; ++o)
+      for (int i = 0; i < in.channels; ++i) {
+        const long to = kernel(o, i);
+        const float* from = desk.sums.get() + (long(o) * in.channels + i) * area_ * WIDTH;
+        if (to >= 0)
+          for (int k = 0; k < area_; ++k) gradients[to + k] += sum(load(from + k * WIDTH));
+      }
+    if (has_bias_)
+      for (int o = 0; o < out.channels; ++o) gradients[kernels_ * area_ + o] += sum(load(desk.biases.get() + o * WIDTH));
+    desk.sums.clear();
+    desk.biases.clear();
+  }
+
+ private:
+  long kernel(int output, int input) const {
+    const int32_t index = connections_[size_t(output) * in.channels + input];
+    return index < 0 ? -1 : long(index) * area_;
+  }
+  bool steps_by_one() const { return window_.down == 1 && window_.right == 1; }
+  Maps bordered() const { return {in.channels, in.height + 2 * window_.above, in.width + 2 * window_.left}; }
+
+  Window window_;
+  bool has_bias_;
+  std::vector<int32_t> connections_;
+  int area_;
+  long kernels_;
+  Floats forward_, backward_;
+};
+
+class Linear : public Layer {
+ public:
+  Linear(Maps input, int outputs, bool has_bias) : inputs_(input.size()), outputs_(outputs), has_bias_(has_bias) {
+    in = input;
+    out = {outputs, 1, 1};
+    parameters = inputs_ * outputs_ + (has_bias ? outputs_ : 0);
+  }
+
+  void prepare_desk(Desk& desk) const override {
+    desk.sums = Floats(outputs_ * padded(inputs_));
+    desk.biases = Floats(outputs_ * WIDTH);
+    desk.kept = Floats(LANES * padded(inputs_));
+  }
+
+  void forward(const Pass&, const float* weights, const float* x, float* y, Desk&) const override {
+    dense(inputs_, outputs_, x, weights, inputs_, 1, has_bias_ ? weights + inputs_ * outputs_ : nullptr, y);
+  }
+
+  void backward(const Pass&, const float* weights, const float* x, const float*, float* dy, float* dx, Desk& desk) const override {
+    turn(inputs_, x, desk.kept.get());
+    dense_weight_gradient(inputs_, outputs_, desk.kept.get(), dy, desk.sums.get());
+    if (has_bias_)
+      for (long o = 0; o < outputs_; ++o) {
+        float* to = desk.biases.get() + o * WIDTH;
+        for (int v = 0; v < PARTS; ++v) store(to, load(to) + load(dy + o * LANES + v * WIDTH));
+      }
+    if (dx) dense(outputs_, inputs_, dy, weights, 1, inputs_, nullptr, dx);
+  }
+
+  void collect(Desk& desk, float* gradients) const override {
+    for (long o = 0; o < outputs_; ++o)
+      for (long i = 0; i < inputs_; ++i) gradients[o * inputs_ + i] += desk.sums.get()[o * padded(inputs_) + i];
+    if (has_bias_)
+      for (long o = 0; o < outputs_; ++o) gradients[inputs_ * outputs_ + o] += sum(load(desk.biases.get() + o * WIDTH));
+    desk.sums.clear();
+    desk.biases.clear();
+  }
+
+ private:
+  long inputs_, outputs_;
+  bool has_bias_;
+};
+
+// An activation whose slope its own output tells, so that it may overwrite its input: y = F::value(x), slope F::slope(y).
+template <typename F>
+class Activation : public Layer {
+ public:
+  explicit Activation(Maps maps) { in = out = maps; }
+  void forward(const Pass&, const float*, const float* x, float* y, Desk&) const override {
+    for (long i = 0; i < in.size() * LANES; i += WIDTH) store(y + i, F::value(load(x + i)));
+  }
+  void backward(const Pass&, const float*, const float*, const float* y, float* dy, float* dx, Desk&) const override {
+    if (!dx) return;
+    for (long i = 0; i < in.size() * LANES; i += WIDTH) store(dx + i, F::gradient(load(y + i), load(dy + i)));
+  }
+};
+
+struct Tanh {
+  static ALWAYS_INLINE V value(V x) { return hyperbolic_tangent(x); }
+  static ALWAYS_INLINE V gradient(V y, V dy) { return dy * (1.0f - y * y); }
+};
+struct ScaledTanh {
+  static ALWAYS_INLINE V value(V x) { return 1.7159f * hyperbolic_tangent(x * 0.66666666666666666f); }
+  static ALWAYS_INLINE V gradient(V y, V dy) {
+    const V t = y * float(1 / 1.7159);
+    return dy * (float(1.7159 * 2 / 3) * (1.0f - t * t));
+  }
+};
+struct Relu {
+  static ALWAYS_INLINE V value(V x) { return at_least(x, 0.0f); }
+  static ALWAYS_INLINE V gradient(V y, V dy) { return where(y > V{}, dy, V{}); }
+};
+struct Sigmoid {
+  static ALWAYS_INLINE V value(V x) { return 1.0f / (1.0f + exponential(-x)); }
+  static ALWAYS_INLINE V gradient(V y, V dy) { return dy * (y * (1.0f - y)); }
+};
+
+class Gelu : public Layer {  // x * Phi(x), exact, as torch's default.
+ public:
+  explicit Gelu(Maps maps) { in = out = maps; }
+  void forward(const Pass&, const float*, const float* x, float* y, Desk&) const override {
+    for (long i = 0; i < in.size() * LANES; i += WIDTH) {
+      const V v = load(x + i);
+      store(y + i, v * (0.5f * (1.0f + error_function(v * 0.70710678118654752f))));
+    }
+  }
+  void backward(const Pass&, const float*, const float* x, const float*, float* dy, float* dx, Desk&) const override {
+    if (!dx) return;
+    for (long i = 0; i < in.size() * LANES; i += WIDTH) {
+      const V v = load(x + i);
+      const V below = 0.5f * (1.0f + error_function(v * 0.70710678118654752f));
+      store(dx + i, load(dy + i) * (below + v * (0.39894228040143268f * exponential(-0.5f * v * v))));
+    }
+  }
+};
+
+class Pooling : public Layer {
+ public:
+  Pooling(Maps input, Window window) : window_(window) {
+    in = input;
+    out = {in.channels, (in.height + 2 * window.above - window.height) / window.down + 1,
+           (in.width + 2 * window.left - window.width) / window.right + 1};
+  }
+
+ protected:
+  // Calls visit(place in the output, place in the input) for each output pixel and each input pixel that it sees.
+  template <typename Begin, typename Visit, typename End>
+  ALWAYS_INLINE void each_window(Begin begin, Visit visit, End end) const {
+    long to = 0;
+    for (int c = 0; c < out.channels; ++c)
+      for (int row = 0; row < out.height; ++row)
+        for (int column = 0; column < out.width; ++column, to += LANES) {
+          const int y = row * window_.down - window_.above, x = column * window_.right - window_.left;
+          const int top = std::max(0, y), bottom = std::min(in.height, y + window_.height);
+          const int left = std::max(0, x), right = std::min(in.width, x + window_.width);
+          begin(c);
+          for (int iy = top; iy < bottom; ++iy)
+            for (int ix = left; ix < right; ++ix) visit(((long(c) * in.height + iy) * in.width + ix) * LANES);
+          end(c, to);
+        }
+  }
+  bool covers_all() const { return window_.height == window_.down && window_.width == window_.right && !window_.above && !window_.left; }
+  Window window_;
+};
+
+// Sums of windows times a factor (average pooling), or times a trainable coefficient per map plus a bias.
+class SumPooling : public Pooling {
+ public:
+  SumPooling(Maps input, Window window, bool trainable) : Pooling(input, window), trainable_(trainable) {
+    parameters = trainable ? 2L * in.channels : 0;
+  }
+  void prepare_desk(Desk& desk) const override {
+    if (trainable_) desk.sums = Floats(2L * in.channels * WIDTH);
+  }
+  void forward(const Pass&, const float* weights, const float* x, float* y, Desk&) const override {
+    V acc[PARTS];
+    each_window([&](int) { for (V& v : acc) v = V{}; },
+                [&](long from) { for (int v = 0; v < PARTS; ++v) acc[v] += load(x + from + v * WIDTH); },
+                [&](int c, long to) {
+                  const float factor = coefficient(weights, c), bias = trainable_ ? weights[in.channels + c] : 0.0f;
+                  for (int v = 0; v < PARTS; ++v) store(y + to + v * WIDTH, acc[v] * factor + bias);
+                });
+  }
+  void backward(const Pass&, const float* weights, const float* x, const float*, float* dy, float* dx, Desk& desk) const override {
+    if (trainable_) {
+      V acc[PARTS];
+      each_window([&](int) { for (V& v : acc) v = V{}; },
+                  [&](long from) { for (int v = 0; v < PARTS; ++v) acc[v] += load(x + from + v * WIDTH); },
+                  [&](int c, long to) {
+                    float* slope = desk.sums.get() + c * WIDTH;
+                    float* bias = desk.sums.get() + (in.channels + c) * WIDTH;
+                    for (int v = 0; v < PARTS; ++v) {
+                      const V error = load(dy + to + v * WIDTH);
+                      store(slope, load(slope) + error * acc[v]);
+                      store(bias, load(bias) + error);
+                    }
+                  });
+    }
+    if (!dx) return;
+    // Windows side by side that cover the maps overwrite; others add.
+    const bool exact = covers_all() && in.height == out.height * window_.down && in.width == out.width * window_.right;
+    if (!exact) std::memset(dx, 0, size_t(in.size()) * LANES * 4);
+    V error[PARTS];
+    long to = 0;
+    each_window([&](int c) {
+                  for (int v = 0; v < PARTS; ++v) error[v] = load(dy + to + v * WIDTH) * coefficient(weights, c);
+                  to += LANES;
+                },
+                [&](long from) {
+                  for (int v = 0; v < PARTS; ++v) {
+                    float* at = dx + from + v * WIDTH;
+                    store(at, exact ? error[v] : load(at) + error[v]);
+                  }
+                },
+                [](int, long) {});
+  }
+  void collect(Desk& desk, float* gradients) const override {
+    for (long i = 0; i < parameters; ++i) gradients[i] += sum(load(desk.sums.get() + i * WIDTH));
+    if (trainable_) desk.sums.clear();
+  }
+
+ private:
+  ALWAYS_INLINE float coefficient(const float* weights, int c) const {
+    return trainable_ ? weights[c] : 1.0f / float(window_.height * window_.width);
+  }
+  bool trainable_;
+};
+
+class MaxPooling : public Pooling {
+ public:
+  MaxPooling(Maps input, Window window) : Pooling(input, window) {}
+  // Keeps for every output which pixel of its window was taken, the first of equals, as torch does.
+  void prepare_desk(Desk& desk) const override { desk.kept = Floats(out.size() * LANES); }
+  void forward(const Pass&, const float*, const float* x, float* y, Desk& desk) const override {
+    V best[PARTS];
+    I taken[PARTS];
+    int32_t index = 0;
+    each_window([&](int) { for (int v = 0; v < PARTS; ++v) { best[v] = all(-INFINITY); taken[v] = I{}; } index = 0; },
+                [&](long from) {
+                  for (int v = 0; v < PARTS; ++v) {
+                    const V seen = load(x + from + v * WIDTH);
+                    const I better = (seen > best[v]) | (seen != seen);
+                    best[v] = where(better, seen, best[v]);
+                    taken[v] = (better & (I{} + index)) | (~better & taken[v]);
+                  }
+                  ++index;
+                },
+                [&](int, long to) {
+                  for (int v = 0; v < PARTS; ++v) {
+                    store(y + to + v * WIDTH, best[v]);
+                    store(desk.kept.get() + to + v * WIDTH, reinterpret_cast<V>(taken[v]));
+                  }
+                });
+  }
+  void backward(const Pass&, const float*, const float*, const float*, float* dy, float* dx, Desk& desk) const override {
+    if (!dx) return;
+    const bool exact = covers_all() && in.height == out.height * window_.down && in.width == out.width * window_.right;
+    if (!exact) std::memset(dx, 0, size_t(in.size()) * LANES * 4);
+    V error[PARTS];
+    I taken[PARTS];
+    int32_t index = 0;
+    long to = 0;
+    each_window([&](int) {
+                  for (int v = 0; v < PARTS; ++v) {
+                    error[v] = load(dy + to + v * WIDTH);
+                    taken[v] = reinterpret_cast<I>(load(desk.kept.get() + to + v * WIDTH));
+                  }
+                  to += LANES;
+                  index = 0;
+                },
+                [&](long from) {
+                  for (int v = 0; v < PARTS; ++v) {
+                    float* at = dx + from + v * WIDTH;
+                    const V mine = where(taken[v] == (I{} + index), error[v], V{});
+                    store(at, exact ? mine : load(at) + mine);
+                  }
+                  ++index;
+                },
+                [](int, long) {});
+  }
+};
+
+class Crop : public Layer {  // The upper left part of every map.
+ public:
+  Crop(Maps input, int height, int width) { in = input; out = {in.channels, height, width}; }
+  void forward(const Pass&, const float*, const float* x, float* y, Desk&) const override {
+    each_row([&](long from, long to) { std::memcpy(y + to, x + from, row_bytes()); });
+  }
+  void backward(const Pass&, const float*, const float*, const float*, float* dy, float* dx, Desk&) const override {
+    if (!dx) return;
+    std::memset(dx, 0, size_t(in.size()) * LANES * 4);
+    each_row([&](long from, long to) { std::memcpy(dx + from, dy + to, row_bytes()); });
+  }
+
+ private:
+  size_t row_bytes() const { return size_t(out.width) * LANES * 4; }
+  template <typename Copy>
+  void each_row(Copy copy) const {
+    for (int c = 0; c < out.channels; ++c)
+      for (int row = 0; row < out.height; ++row)
+        copy((long(c) * in.height + row) * in.width * LANES, (long(c) * out.height + row) * out.width * LANES);
+  }
+};
+
+// Sets values to 0 with a probability and scales the others up. What happens to a value depends on the step's key, the
+// sample's place in the batch and the value's place in the layer, and on nothing else.
+class Dropout : public Layer {
+ public:
+  Dropout(Maps maps, float probability, uint64_t number) : probability_(probability), number_(number) { in = out = maps; }
+  void prepare_desk(Desk& desk) const override { desk.kept = Floats(in.size() * LANES); }
+  void forward(const Pass& pass, const float*, const float* x, float* y, Desk& desk) const override {
+    float* factors = desk.kept.get();
+    const float scale = 1.0f / (1.0f - probability_);
+    const uint32_t limit = uint32_t(std::min(4294967295.0, double(probability_) * 4294967296.0));
+    for (long unit = 0; unit < in.size(); ++unit) {
+      const uint64_t key = mixed(pass.key ^ mixed(number_ * 0x9E3779B97F4A7C15ull + uint64_t(unit)));
+      for (int s = 0; s < LANES; ++s)
+        factors[unit * LANES + s] = !pass.training ? 1.0f : uint32_t(mixed(key + uint64_t(pass.first + s)) >> 32) < limit ? 0.0f : scale;
+    }
+    for (long i = 0; i < in.size() * LANES; i += WIDTH) store(y + i, load(x + i) * load(factors + i));
+  }
+  void backward(const Pass&, const float*, const float*, const float*, float* dy, float* dx, Desk& desk) const override {
+    if (!dx) return;
+    for (long i = 0; i < in.size() * LANES; i += WIDTH) store(dx + i, load(dy + i) * load(desk.kept.get() + i));
+  }
+
+ private:
+  static uint64_t mixed(uint64_t x) {  // The finaliser of splitmix64 (Steele, Lea, Flood 2014).
+    x += 0x9E3779B97F4A7C15ull;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+    return x ^ (x >> 31);
+  }
+  float probability_;
+  uint64_t number_;
+};
+
+}  // namespace paribus

@@ -1,0 +1,201 @@
+#include "network.h"
+
+namespace paribus {
+
+Team::Team(int size) {
+  for (int index = 1; index < size; ++index) threads_.emplace_back([this, index] { serve(index); });
+}
+
+Team::~Team() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ends_ = true;
+  }
+  begin_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Team::run(const std::function<void(int)>& work) {
+  if (!threads_.empty()) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    work_ = &work;
+    open_ = int(threads_.size());
+    ++round_;
+    begin_.notify_all();
+  }
+  work(0);
+  std::unique_lock<std::mutex> lock(mutex_);
+  done_.wait(lock, [this] { return open_ == 0; });
+}
+
+void Team::serve(int index) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (long seen = 0;;) {
+    begin_.wait(lock, [&] { return ends_ || round_ != seen; });
+    if (ends_) return;
+    seen = round_;
+    const std::function<void(int)>& work = *work_;
+    lock.unlock();
+    work(index);
+    lock.lock();
+    if (--open_ == 0) done_.notify_one();
+  }
+}
+
+Network::Network(Maps input, std::vector<std::unique_ptr<Layer>> layers, float* weights, float* gradients, int threads)
+    : input_(input), layers_(std::move(layers)), weights_(weights), gradients_(gradients), team_(threads) {
+  long offset = 0, largest = input.size();
+  for (const auto& layer : layers_) {
+    offsets_.push_back(offset);
+    offset += layer->parameters;
+    largest = std::max(largest, layer->out.size());
+  }
+  for (int i = 0; i < threads; ++i) {
+    Seat& seat = seats_.emplace_back();
+    seat.held.emplace_back(input.size() * LANES);
+    seat.values.push_back(seat.held.back().get());
+    for (const auto& layer : layers_) {
+      layer->prepare_desk(seat.desks.emplace_back());
+      if (!layer->in_place) seat.held.emplace_back(layer->out.size() * LANES);
+      seat.values.push_back(layer->in_place ? seat.values.back() : seat.held.back().get());
+    }
+    for (Floats& errors : seat.errors) errors = Floats(largest * LANES);
+  }
+}
+
+long Network::parameters() const { return layers_.empty() ? 0 : offsets_.back() + layers_.back()->parameters; }
+
+void Network::pack() {
+  for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->pack(weights_ + offsets_[i]);
+}
+
+Sums Network::differentiate(const Source& source, float label_smoothing, bool training, uint64_t key) {
+  pack();
+  const long groups = (source.count + LANES - 1) / LANES;
+  team_.run([&](int index) {
+    Seat& seat = seats_[size_t(index)];
+    seat.sums = {};
+    for (long group = groups * index / team_.size(); group < groups * (index + 1) / team_.size(); ++group) {
+      const Pass pass = {training, key, group * LANES};
+      gather(source, pass.first, seat.values[0]);
+      forward(pass, seat);
+      const Sums sums = lose(source, pass.first, label_smoothing, seat);
+      seat.sums.loss += sums.loss;
+      seat.sums.correct += sums.correct;
+      backward(pass, seat);
+    }
+  });
+  std::memset(gradients_, 0, size_t(parameters()) * 4);
+  Sums total = {};
+  for (Seat& seat : seats_) {
+    total.loss += seat.sums.loss;
+    total.correct += seat.sums.correct;
+    for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->collect(seat.desks[i], gradients_ + offsets_[i]);
+  }
+  for (long i = 0; i < parameters(); ++i) total.squared_norm += double(gradients_[i]) * gradients_[i];
+  return total;
+}
+
+void Network::predict(const Source& source, float* logits) {
+  pack();
+  const long groups = (source.count + LANES - 1) / LANES;
+  const int classes = int(layers_.back()->out.size());
+  team_.run([&](int index) {
+    Seat& seat = seats_[size_t(index)];
+    for (long group = groups * index / team_.size(); group < groups * (index + 1) / team_.size(); ++group) {
+      const Pass pass = {false, 0, group * LANES};
+      gather(source, pass.first, seat.values[0]);
+      forward(pass, seat);
+      const long end = std::min<long>(LANES, source.count - pass.first);
+      for (long s = 0; s < end; ++s)
+        for (int k = 0; k < classes; ++k) logits[(pass.first + s) * classes + k] = seat.values.back()[k * LANES + s];
+    }
+  });
+}
+
+void Network::forward(const Pass& pass, Seat& seat) const {
+  for (size_t i = 0; i < layers_.size(); ++i)
+    layers_[i]->forward(pass, weights_ + offsets_[i], seat.values[i], seat.values[i + 1], seat.desks[i]);
+}
+
+void Network::backward(const Pass& pass, Seat& seat) const {
+  float *error = seat.errors[0].get(), *other = seat.errors[1].get();
+  for (size_t i = layers_.size(); i-- > 0;) {
+    const Layer& layer = *layers_[i];
+    const bool asked = offsets_[i] > 0;  // Whether a layer before this one has parameters.
+    float* to = !asked ? nullptr : layer.in_place ? error : other;
+    layer.backward(pass, weights_ + offsets_[i], seat.values[i], seat.values[i + 1], error, to, seat.desks[i]);
+    if (!asked) return;
+    if (to == other) std::swap(error, other);
+  }
+}
+
+// Lays LANES images side by side: x[channel][pixel][sample]. Samples beyond the last are black and have no error.
+void Network::gather(const Source& source, long first, float* x) const {
+  const long pixels = input_.pixels(), size = input_.size();
+  const int end = int(std::min<long>(LANES, source.count - first));
+  if (end < LANES) std::memset(x, 0, size_t(size) * LANES * 4);
+  constexpr long STRIP = 64;  // Pixels at a time, so that what is written stays near.
+  for (int c = 0; c < input_.channels; ++c)
+    for (long begin = 0; begin < pixels; begin += STRIP) {
+      const long stop = std::min(pixels, begin + STRIP);
+      float* to = x + (c * pixels) * LANES;
+      for (int s = 0; s < end; ++s) {
+        const long row = source.rows ? source.rows[first + s] : first + s;
+        if (source.bytes) {
+          const uint8_t* from = source.bytes + row * size + c * pixels;
+          const float* table = source.table + c * 256;
+          for (long p = begin; p < stop; ++p) to[p * LANES + s] = table[from[p]];
+        } else {
+          const float* from = source.floats + row * size + c * pixels;
+          for (long p = begin; p < stop; ++p) to[p * LANES + s] = from[p];
+        }
+      }
+    }
+}
+
+// Cross-entropy of the logits, and its gradient in the seat's first errors, as if the batch's mean loss were asked for.
+Sums Network::lose(const Source& source, long first, float label_smoothing, Seat& seat) const {
+  const float* logits = seat.values.back();
+  float* errors = seat.errors[0].get();
+  const int classes = int(layers_.back()->out.size());
+  const int end = int(std::min<long>(LANES, source.count - first));
+  alignas(64) float top[LANES], total[LANES], mean[LANES];
+  for (int v = 0; v < LANES; v += WIDTH) {
+    V most = load(logits + v), plain = V{}, sums = V{};
+    for (int k = 0; k < classes; ++k) {
+      const V logit = load(logits + k * LANES + v);
+      most = where((logit > most) | (logit != logit), logit, most);
+      plain += logit;
+    }
+    for (int k = 0; k < classes; ++k) {
+      const V power = exponential(load(logits + k * LANES + v) - most);
+      store(errors + k * LANES + v, power);
+      sums += power;
+    }
+    store(top + v, most);
+    store(total + v, sums);
+    store(mean + v, plain / float(classes));
+  }
+  Sums sums = {};
+  const float share = 1.0f / float(source.count), spread = label_smoothing / float(classes);
+  for (int s = 0; s < LANES; ++s) {
+    if (s >= end) {
+      for (int k = 0; k < classes; ++k) errors[k * LANES + s] = 0.0f;
+      continue;
+    }
+    const int label = int(source.labels[source.rows ? source.rows[first + s] : first + s]);
+    const float norm = std::log(total[s]) + top[s];
+    sums.loss += (1.0f - label_smoothing) * (norm - logits[label * LANES + s]) + label_smoothing * (norm - mean[s]);
+    int best = 0;
+    for (int k = 1; k < classes; ++k)
+      if (logits[k * LANES + s] > logits[best * LANES + s]) best = k;
+    sums.correct += best == label;
+    const float scale = share / total[s];
+    for (int k = 0; k < classes; ++k)
+      errors[k * LANES + s] = errors[k * LANES + s] * scale - share * (spread + (k == label ? 1.0f - label_smoothing : 0.0f));
+  }
+  return sums;
+}
+
+}  // namespace paribus
