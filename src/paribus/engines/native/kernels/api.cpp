@@ -21,10 +21,10 @@ std::unique_ptr<paribus::Layer> build(const LayerSpec& spec, paribus::Maps in, u
   switch (spec.kind) {
     case CONVOLUTION: return std::make_unique<Convolution>(in, spec.outputs, window, spec.has_bias, spec.connections);
     case LINEAR: return std::make_unique<Linear>(in, spec.outputs, spec.has_bias);
-    case TANH: return std::make_unique<Activation<Tanh>>(in);
-    case SCALED_TANH: return std::make_unique<Activation<ScaledTanh>>(in);
-    case RELU: return std::make_unique<Activation<Relu>>(in);
-    case SIGMOID: return std::make_unique<Activation<Sigmoid>>(in);
+    case TANH: return activation<Tanh>(in);
+    case SCALED_TANH: return activation<ScaledTanh>(in);
+    case RELU: return activation<Relu>(in);
+    case SIGMOID: return activation<Sigmoid>(in);
     case GELU: return std::make_unique<Gelu>(in);
     case AVERAGE: return std::make_unique<SumPooling>(in, window, false);
     case TRAINABLE: return std::make_unique<SumPooling>(in, window, true);

@@ -14,6 +14,9 @@ struct Window {  // A kernel, its steps and the border of zeros around the input
   int height, width, down, right, above, left;
 };
 
+// What is done to `count` values from `x` to `y`, which may be the same.
+typedef void (*Finish)(const float* x, float* y, long count);
+
 struct Maps {
   int channels, height, width;
   long pixels() const { return long(height) * width; }
@@ -43,10 +46,11 @@ void pack_kernels(const float* weights, float* packed, int outputs, int inputs, 
   }
 }
 
-template <int OT, int PX>
+// KT is the number of kernel columns, from `from` on, 0 for `count` of them: a number known here is unrolled.
+template <int OT, int PX, int KT>
 ALWAYS_INLINE void correlate_tile(const Maps& in, const Maps& out, const Window& k, const float* __restrict x,
                                   const float* __restrict packed, const float* bias, float* __restrict y, int row,
-                                  int column, int top, int bottom, int from, int to) {
+                                  int column, int top, int bottom, int from, int count) {
   V acc[OT][PX][PARTS];
 #pragma GCC unroll 8
   for (int o = 0; o < OT; ++o)
@@ -60,7 +64,9 @@ ALWAYS_INLINE void correlate_tile(const Maps& in, const Maps& out, const Window&
       const long first = (long(c) * in.height + row * k.down - k.above + ky) * in.width + column * k.right - k.left;
       const float* value = x + (first + from) * LANES;
       const float* weight = packed + ((long(c) * k.height + ky) * k.width + from) * OT;
-      for (int kx = from; kx < to; ++kx, value += LANES, weight += OT) {
+      const int columns = KT ? KT : count;
+#pragma GCC unroll 5
+      for (int kx = 0; kx < columns; ++kx, value += LANES, weight += OT) {
         V seen[PX][PARTS];
 #pragma GCC unroll 8
         for (int p = 0; p < PX; ++p)
@@ -85,9 +91,23 @@ ALWAYS_INLINE void correlate_tile(const Maps& in, const Maps& out, const Window&
         store(y + ((o * long(out.height) + row) * out.width + column + p) * LANES + v * WIDTH, acc[o][p][v]);
 }
 
+template <int OT, int PX>
+ALWAYS_INLINE void correlate_columns(const Maps& in, const Maps& out, const Window& k, const float* x, const float* packed,
+                                     const float* bias, float* y, int row, int column, int top, int bottom, int from, int count) {
+  switch (count) {
+    case 1: return correlate_tile<OT, PX, 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, count);
+    case 2: return correlate_tile<OT, PX, 2>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, count);
+    case 3: return correlate_tile<OT, PX, 3>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, count);
+    case 4: return correlate_tile<OT, PX, 4>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, count);
+    case 5: return correlate_tile<OT, PX, 5>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, count);
+    default: return correlate_tile<OT, PX, 0>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, count);
+  }
+}
+
 template <int OT>
 void correlate_rows(const Maps& in, const Maps& out, const Window& k, const float* x, const float* packed,
-                    const float* bias, float* y) {
+                    const float* bias, float* y, Finish finish) {
+  constexpr int WIDE = TILE_COLUMNS, HALF = WIDE > 1 ? WIDE / 2 : 1;
   const int inner = std::min(out.width, (k.left + k.right - 1) / k.right);
   const int reach = in.width - k.width + k.left;  // The last column where the whole kernel is inside, times `right`.
   const int outer = std::max(inner, std::min(out.width, reach < 0 ? 0 : reach / k.right + 1));
@@ -96,26 +116,30 @@ void correlate_rows(const Maps& in, const Maps& out, const Window& k, const floa
     const int top = std::max(0, -above), bottom = std::min(k.height, in.height - above);
     int column = 0;
     while (column < out.width) {
-      const bool whole = column >= inner && column < outer;
-      if (whole && TILE_COLUMNS == 4 && column + 4 <= outer) {
-        correlate_tile<OT, TILE_COLUMNS == 4 ? 4 : 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
-        column += 4;
-      } else if (whole && TILE_COLUMNS == 4 && column + 2 <= outer) {
-        correlate_tile<OT, TILE_COLUMNS == 4 ? 2 : 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
-        column += 2;
+      const int left = column >= inner ? outer - column : 0;  // How many whole columns follow.
+      if (left >= WIDE) {
+        correlate_columns<OT, WIDE>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
+        column += WIDE;
+      } else if (left >= HALF) {
+        correlate_columns<OT, HALF>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
+        column += HALF;
       } else {
         const int before = column * k.right - k.left;
         const int from = std::max(0, -before), to = std::min(k.width, in.width - before);
-        correlate_tile<OT, 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, to);
+        correlate_columns<OT, 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, std::max(0, to - from));
         column += 1;
       }
+    }
+    for (int o = 0; finish && o < OT; ++o) {
+      float* done = y + (o * long(out.height) + row) * out.width * LANES;
+      finish(done, done, long(out.width) * LANES);
     }
   }
 }
 
-// y = bias + packed kernels over x. `bias` may be null.
+// y = bias + packed kernels over x, each row finished while it is near. `bias` and `finish` may be null.
 inline void correlate(const Maps& in, const Maps& out, const Window& k, const float* x, const float* packed,
-                      const float* bias, float* y) {
+                      const float* bias, float* y, Finish finish = nullptr) {
   const int tiles = tiles_of(out.channels, TILE_CHANNELS);
   for (int tile = 0; tile < tiles; ++tile) {
     const int begin = first_of(tile, tiles, out.channels), count = first_of(tile + 1, tiles, out.channels) - begin;
@@ -123,12 +147,12 @@ inline void correlate(const Maps& in, const Maps& out, const Window& k, const fl
     const float* biases = bias ? bias + begin : nullptr;
     float* to = y + begin * out.pixels() * LANES;
     switch (count) {
-      case 1: correlate_rows<1>(in, out, k, x, weights, biases, to); break;
-      case 2: correlate_rows<2>(in, out, k, x, weights, biases, to); break;
-      case 3: correlate_rows<3>(in, out, k, x, weights, biases, to); break;
-      case 4: correlate_rows<4>(in, out, k, x, weights, biases, to); break;
-      case 5: correlate_rows<5>(in, out, k, x, weights, biases, to); break;
-      default: correlate_rows<6>(in, out, k, x, weights, biases, to);
+      case 1: correlate_rows<1>(in, out, k, x, weights, biases, to, finish); break;
+      case 2: correlate_rows<2>(in, out, k, x, weights, biases, to, finish); break;
+      case 3: correlate_rows<3>(in, out, k, x, weights, biases, to, finish); break;
+      case 4: correlate_rows<4>(in, out, k, x, weights, biases, to, finish); break;
+      case 5: correlate_rows<5>(in, out, k, x, weights, biases, to, finish); break;
+      default: correlate_rows<6>(in, out, k, x, weights, biases, to, finish);
     }
   }
 }
@@ -245,7 +269,7 @@ void weight_rows(const Maps& in, const Maps& out, const Window& k, const float* 
 inline void weight_gradient(const Maps& in, const Maps& out, const Window& k, const float* x, const float* dy,
                             float* lanes, float* bias_lanes) {
   const int tiles = tiles_of(out.channels, GRADIENT_CHANNELS);
-  const int rows = std::max(1, int(16384 / (long(out.width) * LANES * 4 * GRADIENT_CHANNELS)));  // They stay in L1.
+  const int rows = std::max(1, int(32768 / (long(out.width) * LANES * 4 * GRADIENT_CHANNELS)));  // They stay in L1.
   for (int tile = 0; tile < tiles; ++tile) {
     const int begin = first_of(tile, tiles, out.channels), count = first_of(tile + 1, tiles, out.channels) - begin;
     const float* error = dy + begin * out.pixels() * LANES;

@@ -60,6 +60,8 @@ struct Layer {
 
 class Convolution : public Layer {
  public:
+  Finish finish = nullptr;  // The activation that follows, applied row by row.
+
   // `connections` gives for [output][input] which kernel joins them, -1 for none.
   Convolution(Maps input, int outputs, Window window, bool has_bias, const int32_t* connections)
       : window_(window), has_bias_(has_bias), connections_(connections, connections + long(outputs) * input.channels) {
@@ -87,7 +89,7 @@ class Convolution : public Layer {
   }
 
   void forward(const Pass&, const float* weights, const float* x, float* y, Desk&) const override {
-    correlate(in, out, window_, x, forward_.get(), has_bias_ ? weights + kernels_ * area_ : nullptr, y);
+    correlate(in, out, window_, x, forward_.get(), has_bias_ ? weights + kernels_ * area_ : nullptr, y, finish);
   }
 
   void backward(const Pass&, const float*, const float* x, const float*, float* dy, float* dx, Desk& desk) const override {
@@ -179,19 +181,38 @@ class Linear : public Layer {
   bool has_bias_;
 };
 
-// An activation whose slope its own output tells, so that it may overwrite its input: y = F::value(x), slope F::slope(y).
-template <typename F>
+// Multiplies `count` errors by the slope of an activation, which its outputs `y` tell.
+typedef void (*Slope)(const float* y, const float* dy, float* dx, long count);
+
+// An activation whose slope its own output tells, so that it may overwrite its input.
 class Activation : public Layer {
  public:
-  explicit Activation(Maps maps) { in = out = maps; }
+  Activation(Maps maps, Finish value, Slope slope) : value(value), slope(slope) { in = out = maps; }
   void forward(const Pass&, const float*, const float* x, float* y, Desk&) const override {
-    for (long i = 0; i < in.size() * LANES; i += WIDTH) store(y + i, F::value(load(x + i)));
+    if (!applied_before) value(x, y, in.size() * LANES);
   }
   void backward(const Pass&, const float*, const float*, const float* y, float* dy, float* dx, Desk&) const override {
-    if (!dx) return;
-    for (long i = 0; i < in.size() * LANES; i += WIDTH) store(dx + i, F::gradient(load(y + i), load(dy + i)));
+    if (dx && !applied_behind) slope(y, dy, dx, in.size() * LANES);
   }
+
+  const Finish value;
+  const Slope slope;
+  bool applied_before = false;  // The layer before this one applies it to its outputs.
+  bool applied_behind = false;  // The layer behind this one applies the slope to its input gradient.
 };
+
+// y = F::value(x) with the gradient F::gradient(y, dy).
+template <typename F>
+std::unique_ptr<Activation> activation(Maps maps) {
+  return std::make_unique<Activation>(
+      maps,
+      [](const float* x, float* y, long count) {
+        for (long i = 0; i < count; i += WIDTH) store(y + i, F::value(load(x + i)));
+      },
+      [](const float* y, const float* dy, float* dx, long count) {
+        for (long i = 0; i < count; i += WIDTH) store(dx + i, F::gradient(load(y + i), load(dy + i)));
+      });
+}
 
 struct Tanh {
   static ALWAYS_INLINE V value(V x) { return hyperbolic_tangent(x); }
@@ -239,6 +260,12 @@ class Pooling : public Layer {
     out = {in.channels, (in.height + 2 * window.above - window.height) / window.down + 1,
            (in.width + 2 * window.left - window.width) / window.right + 1};
   }
+  // Whether the windows lie side by side and cover the maps, so that every input has its error from one output.
+  bool covers() const {
+    return window_.height == window_.down && window_.width == window_.right && !window_.above && !window_.left &&
+           in.height == out.height * window_.down && in.width == out.width * window_.right;
+  }
+  Slope slope = nullptr;  // Of the activation before it, applied to the input gradient row by row; only if `covers`.
 
  protected:
   // Calls visit(place in the output, place in the input) for each output pixel and each input pixel that it sees.
@@ -257,7 +284,11 @@ class Pooling : public Layer {
           end(c, to);
         }
   }
-  bool covers_all() const { return window_.height == window_.down && window_.width == window_.right && !window_.above && !window_.left; }
+  // To be called behind each row of outputs in the backward pass, with the row's number over all maps.
+  void finish_row(long row, const float* x, float* dx) const {
+    const long count = long(window_.down) * in.width * LANES;
+    if (slope) slope(x + row * count, dx + row * count, dx + row * count, count);
+  }
   Window window_;
 };
 
@@ -295,8 +326,8 @@ class SumPooling : public Pooling {
                   });
     }
     if (!dx) return;
-    // Windows side by side that cover the maps overwrite; others add.
-    const bool exact = covers_all() && in.height == out.height * window_.down && in.width == out.width * window_.right;
+    // Windows that cover the maps overwrite; others add.
+    const bool exact = covers();
     if (!exact) std::memset(dx, 0, size_t(in.size()) * LANES * 4);
     V error[PARTS];
     long to = 0;
@@ -310,7 +341,7 @@ class SumPooling : public Pooling {
                     store(at, exact ? error[v] : load(at) + error[v]);
                   }
                 },
-                [](int, long) {});
+                [&](int, long end) { if (end / LANES % out.width == out.width - 1) finish_row(end / LANES / out.width, x, dx); });
   }
   void collect(Desk& desk, float* gradients) const override {
     for (long i = 0; i < parameters; ++i) gradients[i] += sum(load(desk.sums.get() + i * WIDTH));
@@ -350,9 +381,9 @@ class MaxPooling : public Pooling {
                   }
                 });
   }
-  void backward(const Pass&, const float*, const float*, const float*, float* dy, float* dx, Desk& desk) const override {
+  void backward(const Pass&, const float*, const float* x, const float*, float* dy, float* dx, Desk& desk) const override {
     if (!dx) return;
-    const bool exact = covers_all() && in.height == out.height * window_.down && in.width == out.width * window_.right;
+    const bool exact = covers();
     if (!exact) std::memset(dx, 0, size_t(in.size()) * LANES * 4);
     V error[PARTS];
     I taken[PARTS];
@@ -374,7 +405,7 @@ class MaxPooling : public Pooling {
                   }
                   ++index;
                 },
-                [](int, long) {});
+                [&](int, long end) { if (end / LANES % out.width == out.width - 1) finish_row(end / LANES / out.width, x, dx); });
   }
 };
 

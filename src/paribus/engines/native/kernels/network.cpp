@@ -44,6 +44,7 @@ void Team::serve(int index) {
 
 Network::Network(Maps input, std::vector<std::unique_ptr<Layer>> layers, float* weights, float* gradients, int threads)
     : input_(input), layers_(std::move(layers)), weights_(weights), gradients_(gradients), team_(threads) {
+  join();
   long offset = 0, largest = input.size();
   for (const auto& layer : layers_) {
     offsets_.push_back(offset);
@@ -60,6 +61,24 @@ Network::Network(Maps input, std::vector<std::unique_ptr<Layer>> layers, float* 
       seat.values.push_back(layer->in_place ? seat.values.back() : seat.held.back().get());
     }
     for (Floats& errors : seat.errors) errors = Floats(largest * LANES);
+  }
+}
+
+// Lets activations be applied by their neighbours, while the values are near.
+void Network::join() {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    auto* activation = dynamic_cast<Activation*>(layers_[i].get());
+    if (!activation || !activation->in_place) continue;
+    auto* before = i > 0 ? dynamic_cast<Convolution*>(layers_[i - 1].get()) : nullptr;
+    auto* behind = i + 1 < layers_.size() ? dynamic_cast<Pooling*>(layers_[i + 1].get()) : nullptr;
+    if (before) {
+      before->finish = activation->value;
+      activation->applied_before = true;
+    }
+    if (behind && behind->covers()) {
+      behind->slope = activation->slope;
+      activation->applied_behind = true;
+    }
   }
 }
 

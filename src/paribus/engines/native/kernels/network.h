@@ -68,6 +68,7 @@ class Network {
   void backward(const Pass& pass, Seat& seat) const;
   void gather(const Source& source, long first, float* x) const;
   Sums lose(const Source& source, long first, float label_smoothing, Seat& seat) const;
+  void join();
   void pack();
 
   Maps input_;
