@@ -21,11 +21,15 @@ export PARIBUS_REPORTS
 
 KERNELS := $(wildcard src/paribus/engines/native/kernels/*) src/paribus/engines/native/build.py
 
-.PHONY: help demo test lint types pytest snapshots public-failure bench clean
+.PHONY: help kernels demo test lint types pytest snapshots public-failure bench clean
 
 help:
 	@echo "make demo    install into .venv, run the experiment lenet-digits, print where the report is"
 	@echo "make test    install into .venv, check style and types, run every test"
+
+# After a change of the native engine's kernels.
+kernels: .venv/installed
+	$(BIN)/python src/paribus/engines/native/build.py
 
 demo: .venv/installed
 	$(BIN)/paribus run lenet-digits

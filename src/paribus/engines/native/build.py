@@ -1,7 +1,7 @@
 """Compiles the kernels when the package is built, once for each set of instructions, and finds them again.
 
-The package's build (`hatch_build.py`) loads this file by itself, so it imports nothing of paribus. To compile again
-after a change of the kernels: ``python -m paribus.engines.native.build``.
+The package's build (`hatch_build.py`) loads this file by itself, so it imports nothing of paribus. ``make kernels`` runs
+it after a change of the kernels.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def missing() -> str | None:
     if not all(path_of(name).exists() for name in INSTRUCTIONS):
         return "its kernels were not compiled when paribus was installed, for want of a C++ compiler"
     if stamp().read_text() != digest():
-        return "its kernels are older than their sources; run python -m paribus.engines.native.build"
+        return "its kernels are older than their sources; install paribus again, or run make kernels"
     return None
 
 

@@ -238,39 +238,29 @@ def _trainable_pooling(module: TrainableSubsampling, name: str, before: Shape, a
     return [Layer("trainable-pooling", after, (2, 2, 2, 2, 0, 0), weight=f"{name}.coefficient", bias=f"{name}.bias")]
 
 
-def _avg_pooling(
-    after: Shape,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> list[Layer]:
-    above, left = _pair(padding)
-    _require(not ceil_mode and divisor_override is None, "average pooling rounds sizes up or has a divisor of its own")
-    _require(count_include_pad or (above, left) == (0, 0), "average pooling does not count its border")
-    return [Layer("avg-pooling", after, (*_pair(kernel_size), *_pair(stride or kernel_size), above, left))]
+def _avg_pooling(module: nn.AvgPool2d, after: Shape) -> list[Layer]:
+    above, left = _pair(module.padding)
+    own_divisor = module.ceil_mode or module.divisor_override is not None
+    _require(not own_divisor, "average pooling rounds sizes up or has a divisor of its own")
+    _require(module.count_include_pad or (above, left) == (0, 0), "average pooling does not count its border")
+    return [Layer("avg-pooling", after, (*_pair(module.kernel_size), *_pair(module.stride), above, left))]
 
 
-def _max_pooling(
-    after: Shape,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> list[Layer]:
-    _require(not ceil_mode and not return_indices, "max pooling rounds sizes up or returns indices")
-    _require(_pair(dilation) == (1, 1), "max pooling is dilated")
-    return [Layer("max-pooling", after, (*_pair(kernel_size), *_pair(stride or kernel_size), *_pair(padding)))]
+def _max_pooling(module: nn.MaxPool2d, after: Shape) -> list[Layer]:
+    _require(not module.ceil_mode and not module.return_indices, "max pooling rounds sizes up or returns indices")
+    _require(_pair(module.dilation) == (1, 1), "max pooling is dilated")
+    return [Layer("max-pooling", after, (*_pair(module.kernel_size), *_pair(module.stride), *_pair(module.padding)))]
+
+
+def _max_pooling_call(given: list[Any], options: Mapping[str, Any], after: Shape) -> list[Layer]:
+    _require(len(given) <= 4, "max pooling is called with more than four unnamed options")  # Then the orders part.
+    return _max_pooling(nn.MaxPool2d(*given, **options), after)
 
 
 def _adaptive(size: Any, before: Shape, after: Shape) -> list[Layer]:
     rows, columns = after[1:]
     _require(before[1] % rows == 0 and before[2] % columns == 0, "adaptive pooling has windows of several sizes")
-    return _avg_pooling(after, (before[1] // rows, before[2] // columns))
+    return _avg_pooling(nn.AvgPool2d((before[1] // rows, before[2] // columns)), after)
 
 
 def _dropout(after: Shape, p: float = 0.5, training: bool = True, inplace: bool = False) -> list[Layer]:
@@ -301,12 +291,8 @@ _MODULES: Mapping[type[nn.Module], Callable[..., list[Layer]]] = {
     nn.ReLU: _simple("relu"),
     nn.Sigmoid: _simple("sigmoid"),
     nn.GELU: lambda module, _, __, after: _gelu(module.approximate, after),
-    nn.AvgPool2d: lambda m, _, __, after: _avg_pooling(
-        after, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override
-    ),
-    nn.MaxPool2d: lambda m, _, __, after: _max_pooling(
-        after, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices
-    ),
+    nn.AvgPool2d: lambda module, _, __, after: _avg_pooling(module, after),
+    nn.MaxPool2d: lambda module, _, __, after: _max_pooling(module, after),
     nn.AdaptiveAvgPool2d: lambda module, _, before, after: _adaptive(module.output_size, before, after),
     TrainableSubsampling: _trainable_pooling,
     Crop: lambda *given: [Layer("crop", given[-1])],
@@ -320,8 +306,8 @@ _FUNCTIONS: Mapping[str, Callable[..., list[Layer]]] = {
     "relu_": _simple("relu"),
     "sigmoid": _simple("sigmoid"),
     "gelu": lambda _, options, __, after: _gelu(options.get("approximate", "none"), after),
-    "avg_pool2d": lambda given, options, _, after: _avg_pooling(after, *given, **options),
-    "max_pool2d": lambda given, options, _, after: _max_pooling(after, *given, **options),
+    "avg_pool2d": lambda given, options, _, after: _avg_pooling(nn.AvgPool2d(*given, **options), after),
+    "max_pool2d": lambda given, options, _, after: _max_pooling_call(given, options, after),
     "dropout": lambda given, options, _, after: _dropout(after, *given, **options),
     "flatten": lambda _, __, before, after: _flatten(before, after),
     "view": lambda _, __, before, after: _flatten(before, after),
