@@ -1,7 +1,7 @@
 """Compiles the kernels when the package is built, once for each set of instructions, and finds them again.
 
-The package's build (`hatch_build.py`) loads this file by itself, so it imports nothing of paribus. ``make kernels`` runs
-it after a change of the kernels.
+The package's build (`hatch_build.py`) loads this file by itself, so it imports nothing of paribus. After a change of
+the kernels, ``make kernels`` runs it.
 """
 
 from __future__ import annotations

@@ -164,8 +164,8 @@ def _trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Chain:
         reader = _Reader(model, _Tracer().trace(model))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             logits = reader.run(example)
-    except NotAChainError:
-        raise
+    except NotAChainError as reason:
+        raise NotAChainError(str(reason).splitlines()[0]) from None  # torch adds its graph to the text.
     except Exception as error:
         raise NotAChainError(
             f"it cannot be traced: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
