@@ -412,6 +412,14 @@ def test_missing_and_failed_runs_are_named(tmp_path: Path) -> None:
     assert [row["Runs"] for row in page.table_with("Arm")] == ["4", "2 of 4"]
 
 
+def test_arms_that_lack_the_same_runs_share_a_line(tmp_path: Path) -> None:
+    missing = [(arm, seed) for arm in ("control", "relu") for seed in (1, 3)]
+    results = write_results(tmp_path / "result", small(seeds=4), {"control": 0.9}, missing=missing)
+    _, page = report(results)
+    assert page.text.count("not complete") == 1
+    assert "Arms control and relu are not complete: seeds 1 and 3 are missing." in page.text
+
+
 def test_one_seed_has_wilson_intervals_and_says_what_is_unknown(tmp_path: Path) -> None:
     results = write_results(tmp_path / "result", small(seeds=1), {"control": 0.9, "relu": 0.99})
     _, page = report(results)

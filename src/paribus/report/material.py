@@ -84,20 +84,30 @@ def check_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def missing_runs(material: Material) -> list[str]:
-    """Say of every arm which of its runs are not there or failed; a check speaks of those that diverged."""
-    said, silent = [], []
+    """Say which runs are not there or failed, arms that lack the same in one line.
+
+    A check speaks of runs that diverged.
+    """
+    failed, silent = [], []
+    lacking: dict[tuple[str, ...], list[str]] = {}
     for arm, runs in material.runs.items():
         there = [run.result.seed for run in runs]
         failures = {seed: text for seed, text in material.results.failures(arm).items() if seed not in there}
-        absent = [str(seed) for seed in material.experiment.seeds if seed not in (*there, *failures)]
+        absent = tuple(str(seed) for seed in material.experiment.seeds if seed not in (*there, *failures))
         if not runs and not failures:
             silent.append(arm)
         elif absent:
-            noun, verb = ("seed", "is") if len(absent) == 1 else ("seeds", "are")
-            said.append(f"Arm {arm} is not complete: {noun} {listed(absent)} {verb} missing.")
-        said += [
+            lacking.setdefault(absent, []).append(arm)
+        failed += [
             f"Arm {arm}, seed {seed} failed: {text.strip().partition(chr(10))[0]}" for seed, text in failures.items()
         ]
+    said = [_incomplete(arms, absent) for absent, arms in lacking.items()] + failed
     if silent:
         said.append(f"No run has finished of {listed(silent)}, so nothing is said there.")
     return said
+
+
+def _incomplete(arms: Sequence[str], absent: Sequence[str]) -> str:
+    noun, is_ = ("Arm", "is") if len(arms) == 1 else ("Arms", "are")
+    seeds, verb = ("seed", "is") if len(absent) == 1 else ("seeds", "are")
+    return f"{noun} {listed(arms)} {is_} not complete: {seeds} {listed(absent)} {verb} missing."
