@@ -21,7 +21,7 @@ export PARIBUS_REPORTS
 
 KERNELS := $(wildcard src/paribus/engines/native/kernels/*) src/paribus/engines/native/build.py
 
-.PHONY: help kernels demo test lint types pytest snapshots public-failure bench clean
+.PHONY: help kernels demo test lint types pytest snapshots public-failure engines-agree bench clean
 
 help:
 	@echo "make demo    install into .venv, run the experiment lenet-digits, print where the report is"
@@ -61,6 +61,12 @@ public-failure: .venv/installed
 	$(BIN)/paribus run examples/public-failure/experiment.toml
 	cp results/public-failure/verdicts.json examples/public-failure/
 	$(BIN)/python tests/test_public_failure.py
+
+# Whether the native engine and torch train the same networks: some minutes.
+engines-agree: .venv/installed
+	$(BIN)/paribus run benchmarks/engines-agree/experiment.toml
+	rm -rf benchmarks/engines-agree/figures
+	cd results/engines-agree && cp -r environment.json verdicts.json report.md figures $(CURDIR)/benchmarks/engines-agree
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/engine/epoch.py

@@ -60,7 +60,7 @@ def missing() -> str | None:
     """Return why the kernels cannot be used, None if they can."""
     if not all(path_of(name).exists() for name in INSTRUCTIONS):
         return "its kernels were not compiled when paribus was installed, for want of a C++ compiler"
-    if stamp().read_text() != digest():
+    if not stamp().exists() or stamp().read_text() != digest():
         return "its kernels are older than their sources; install paribus again, or run make kernels"
     return None
 
@@ -93,7 +93,10 @@ def compile_kernels() -> list[Path]:
                 "-o",
                 str(made),
             ]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+            except OSError as error:
+                raise BuildError(f"the compiler `{compiler[0]}` cannot be started: {error.strerror}") from error
             if done.returncode:
                 raise BuildError(f"`{shlex.join(command)}` failed:\n{done.stderr.strip()}")
             written.append(made.replace(path_of(name)))

@@ -75,6 +75,9 @@ def _without_dropout(chain: Chain) -> tuple[Layer, ...]:
 
 
 def _require_all_trained(model: nn.Module, chain: Chain) -> None:
+    used = chain.parameters
+    if len(set(used)) < len(used):
+        raise NotAChainError("it uses some parameters twice")
     parameters = dict(model.named_parameters())
     state = set(model.state_dict())
     if state != set(parameters):
@@ -82,9 +85,6 @@ def _require_all_trained(model: nn.Module, chain: Chain) -> None:
     frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
     if frozen:
         raise NotAChainError(f"`{frozen[0]}` is frozen")
-    used = chain.parameters
-    if len(set(used)) < len(used):
-        raise NotAChainError("it uses some parameters twice")
     unused = set(parameters) - set(used)
     if unused:
         raise NotAChainError(f"`{min(unused)}` is not part of the chain")
@@ -103,13 +103,14 @@ class _Reader(fx.Interpreter):
 
     def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
         super().__init__(fx.GraphModule(model, graph))
+        self.extra_traceback = False  # Reasons are for users, who did not write the graph.
         self.layers: list[Layer] = []
         self.last: fx.Node | None = None
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.op == "placeholder":
-            self.last = n
+            self.last = self.last or n  # Further arguments of forward have defaults; a chain does without them.
         elif n.op == "output":
             if n.args[0] is not self.last:
                 raise NotAChainError("it returns something else than the end of a chain")
@@ -161,8 +162,8 @@ def _is_torchs(function: Any) -> bool:
 def _trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Chain:
     example = torch.linspace(-1, 1, EXAMPLES * math.prod(image_shape)).view(EXAMPLES, *image_shape)
     try:
-        reader = _Reader(model, _Tracer().trace(model))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
+            reader = _Reader(model, _Tracer().trace(model))
             logits = reader.run(example)
     except NotAChainError as reason:
         raise NotAChainError(str(reason).splitlines()[0]) from None  # torch adds its graph to the text.

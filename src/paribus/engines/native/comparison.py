@@ -52,21 +52,33 @@ def difference(model: nn.Module, network: Network, num_classes: int) -> str | No
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(EXAMPLES, *network.chain.input_shape, generator=generator)
     labels = torch.randint(num_classes, (EXAMPLES,), generator=generator)
-    was_training = model.training
-    model.eval()
-    with torch.enable_grad():
-        logits = model(images)
-        loss = functional.cross_entropy(logits, labels)
-        gradients = torch.autograd.grad(loss, [parameter for _, parameter in model.named_parameters()])
-    model.train(was_training)
+    logits, gradients = _by_torch(model, images, labels)
     batch = Batch(images.numpy(), labels=labels.numpy())
-    if _differ(logits.detach(), torch.from_numpy(network.logits(batch))):
+    if _differ(logits, torch.from_numpy(network.logits(batch))):
         return "its outputs differ from torch's"
     network.step(batch)
     for (name, _), expected in zip(model.named_parameters(), gradients, strict=True):
-        if _differ(expected, torch.from_numpy(network.gradients[name])):
+        if expected is None or _differ(expected, torch.from_numpy(network.gradients[name])):
             return f"its gradients of `{name}` differ from torch's"
     return None
+
+
+def _by_torch(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
+    """Return logits and gradients; None for a parameter that the loss does not reach."""
+    parameters = [parameter for _, parameter in model.named_parameters()]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            logits = model(images)
+            loss = functional.cross_entropy(logits, labels)
+            if not loss.requires_grad:
+                return logits, (None,) * len(parameters)
+            return logits.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
+    finally:
+        model.train(was_training)
 
 
 def _differ(expected: torch.Tensor, given: torch.Tensor) -> bool:

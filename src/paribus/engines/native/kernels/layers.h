@@ -227,7 +227,7 @@ struct ScaledTanh {
 };
 struct Relu {
   static ALWAYS_INLINE V value(V x) { return at_least(x, 0.0f); }
-  static ALWAYS_INLINE V gradient(V y, V dy) { return where(y > V{}, dy, V{}); }
+  static ALWAYS_INLINE V gradient(V y, V dy) { return where(y <= V{}, V{}, dy); }  // A NaN lets errors through.
 };
 struct Sigmoid {
   static ALWAYS_INLINE V value(V x) { return 1.0f / (1.0f + exponential(-x)); }

@@ -205,7 +205,7 @@ Sums Network::lose(const Source& source, long first, float label_smoothing, Seat
     }
     const int label = int(source.labels[source.rows ? source.rows[first + s] : first + s]);
     const float norm = std::log(total[s]) + top[s];
-    sums.loss += (1.0f - label_smoothing) * (norm - logits[label * LANES + s]) + label_smoothing * (norm - mean[s]);
+    sums.loss += (1.0f - label_smoothing) * (norm - logits[label * LANES + s]) + (label_smoothing > 0 ? label_smoothing * (norm - mean[s]) : 0.0f);
     int best = 0;
     for (int k = 1; k < classes; ++k)
       if (logits[k * LANES + s] > logits[best * LANES + s]) best = k;
