@@ -247,7 +247,7 @@ def without_kernels(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch:
         stamp.write_text("of other sources")
     monkeypatch.setattr(build, "path_of", lambda name: tmp_path / f"kernels_{name}.so")
     monkeypatch.setattr(build, "stamp", lambda: stamp)
-    return "its kernels are older than their sources; run python -m paribus.engines.native.build"
+    return "its kernels are older than their sources; install paribus again, or run make kernels"
 
 
 def test_without_kernels_torch_serves(without_kernels: str) -> None:
