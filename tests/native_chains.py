@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ class Answer:
 
     @property
     def norm(self) -> float:
-        return sum(float(each.double().square().sum()) for each in self.gradients.values()) ** 0.5
+        return math.sqrt(sum(float(each.double().square().sum()) for each in self.gradients.values()))
 
 
 def network_of(model: nn.Module, image_shape: Shape, threads: int = 1, instructions: str | None = None) -> Network:

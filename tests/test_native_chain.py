@@ -44,6 +44,8 @@ class Functional(nn.Module):
 class Stepwise(nn.Module):
     """A network of convolution and head, with something done between them."""
 
+    extra: Any
+
     def __init__(self, between: Callable[[Stepwise, Tensor], Any], **parts: Any) -> None:
         super().__init__()
         self.between = between
@@ -383,6 +385,11 @@ def test_a_network_too_large_for_the_caches_is_refused(tmp_path: Path) -> None:
     assert reason == "the network's 2,512,115 values per image are too many for its kernels to be fast"
 
 
+def tripled(_: nn.Module, gradients: Any, __: Any) -> tuple[Tensor, ...]:
+    """Let three times the gradient go on, as a hook of a module."""
+    return (3 * gradients[0],)
+
+
 @needs_kernels
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("hooked", [True, False])
@@ -393,7 +400,7 @@ def test_comparing_leaves_no_trace(training: bool, hooked: bool) -> None:
         parameter.grad = torch.full_like(parameter, 0.5)
     weights = copy.deepcopy(model.state_dict())
     if hooked:
-        model.conv2.register_full_backward_hook(lambda _, gradient, __: (3 * gradient[0],))
+        model.conv2.register_full_backward_hook(tripled)
     network = network_of(model, SHAPE)
     stream = torch.random.get_rng_state()
     expected = "its gradients of `conv1.weight` differ from torch's" if hooked else None

@@ -100,7 +100,7 @@ def test_activations_are_exact_to_float32(name: str, instructions: str) -> None:
     values = torch.cat([torch.linspace(-20, 20, 4001), torch.tensor([-1e4, -88.0, 0.0, 88.0, 1e4])])
     images = values[:, None, None, None].contiguous()
     model = nn.Sequential(ACTIVATIONS[name], nn.Flatten(), nn.Linear(1, 1, bias=False))
-    nn.init.ones_(model[2].weight)
+    nn.init.ones_(next(model.parameters()))
     given_ = network_of(model, (1, 1, 1), 1, instructions).logits(Batch(images.numpy()))
     exact = ACTIVATIONS[name](values.double()).numpy()
     assert np.max(np.abs(given_[:, 0] - exact) / np.maximum(1.0, np.abs(values.numpy()))) < 4e-7
