@@ -58,8 +58,12 @@ public-failure: .venv/installed
 	cp results/public-failure/verdicts.json examples/public-failure/
 	$(BIN)/python tests/test_public_failure.py
 
+# Beside this package's own ways to train: .venv/bin/python -m pip install -r benchmarks/engine/peers.txt
 bench: .venv/installed
+	$(BIN)/python benchmarks/engine/approximations.py
 	$(BIN)/python benchmarks/engine/epoch.py
+	$(BIN)/python benchmarks/engine/roofline.py
+	$(BIN)/python benchmarks/engine/together.py
 	$(BIN)/python benchmarks/launch/launch.py
 
 clean:
