@@ -4,7 +4,7 @@ native                this package's compiled engine
 torch                 this package's torch engine
 tuned                 a hand-written torch loop over tensors in memory; also with channels last
 tutorial              DataLoader over PIL images with ToTensor and Normalize, as most tutorials have it
-keras-jax, keras-torch, jax, lightning, skorch
+keras-jax, keras-torch, jax, jax-channels-first, lightning, skorch
                       each at the best settings that we found (see `peer_*.py`); their versions are in peers.txt
 
 Inside the clock: a new order, batches, forward, backward, update, over all training images; for this package's engines

@@ -121,7 +121,8 @@ WAYS = {
     "tutorial": ("loops", "tutorial"),
     "keras-jax": ("peer_keras", "on_jax"),
     "keras-torch": ("peer_keras", "on_torch"),
-    "jax": ("peer_jax", "build"),
+    "jax": ("peer_jax", "channels_last"),
+    "jax-channels-first": ("peer_jax", "channels_first"),
     "lightning": ("peer_lightning", "build"),
     "skorch": ("peer_skorch", "build"),
 }
@@ -131,6 +132,7 @@ NEEDS = {
     "keras-jax": ("keras", "jax"),
     "keras-torch": ("keras",),
     "jax": ("jax",),
+    "jax-channels-first": ("jax",),
     "lightning": ("lightning",),
     "skorch": ("skorch",),
 }
