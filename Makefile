@@ -68,8 +68,12 @@ engines-agree: .venv/installed
 	rm -rf benchmarks/engines-agree/figures
 	cd results/engines-agree && cp -r environment.json verdicts.json report.md figures $(CURDIR)/benchmarks/engines-agree
 
+# Beside this package's own ways to train: .venv/bin/python -m pip install -r benchmarks/engine/peers.txt
 bench: .venv/installed
+	$(BIN)/python benchmarks/engine/approximations.py
 	$(BIN)/python benchmarks/engine/epoch.py
+	$(BIN)/python benchmarks/engine/roofline.py
+	$(BIN)/python benchmarks/engine/together.py
 	$(BIN)/python benchmarks/launch/launch.py
 
 clean:
