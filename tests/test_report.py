@@ -414,8 +414,7 @@ def test_missing_and_failed_runs_are_named(tmp_path: Path) -> None:
 
 def test_arms_that_lack_the_same_runs_share_a_line(tmp_path: Path) -> None:
     missing = [(arm, seed) for arm in ("control", "relu") for seed in (1, 3)]
-    results = write_results(tmp_path / "result", small(seeds=4), {"control": 0.9}, missing=missing)
-    _, page = report(results)
+    _, page = report(write_results(tmp_path / "result", small(seeds=4), {"control": 0.9}, missing=missing))
     assert page.text.count("not complete") == 1
     assert "Arms control and relu are not complete: seeds 1 and 3 are missing." in page.text
 

@@ -20,7 +20,9 @@ _MOST_DECIMALS = 6
 
 def percent(fraction: float | None) -> str:
     """Return a fraction as percent without the sign, such as ``"98.95"``."""
-    return NOTHING if fraction is None else _typeset(f"{100 * fraction:.2f}")
+    if fraction is None:
+        return NOTHING
+    return _typeset(f"{round(100 * fraction, 9):.2f}")  # The same whichever way a percentage came to be a fraction.
 
 
 def loss(nats: float | None) -> str:
