@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 
 import torch
 from torch import nn
@@ -84,3 +86,10 @@ def _by_torch(
 def _differ(expected: torch.Tensor, given: torch.Tensor) -> bool:
     largest = expected.abs().max().item()
     return not (expected - given).abs().max().item() <= TOLERANCE * max(largest, 1e-6)
+
+
+if __name__ == "__main__":
+    table, shape, classes = json.load(sys.stdin)
+    torch.set_num_threads(1)
+    answer = why_not(ModelConfig.model_validate(table), tuple(shape), classes)
+    sys.stdout.write("\n" + json.dumps(answer))
