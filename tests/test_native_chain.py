@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from torch.nn import functional
 
 from native_chains import network_of
 from paribus.config import ModelConfig, Recipe
-from paribus.engines import native
 from paribus.engines.native import build, refuses
 from paribus.engines.native.chain import Chain, NotAChainError, chain_of
 from paribus.engines.native.comparison import difference, why_not
@@ -425,5 +425,5 @@ def test_a_model_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         }
     )
     assert refuses(recipe, SHAPE, 3) is None
-    monkeypatch.setattr(native.subprocess, "run", lambda *_, **__: pytest.fail("it was compared before"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was compared before"))
     assert refuses(recipe, SHAPE, 3) is None
