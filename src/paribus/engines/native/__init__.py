@@ -14,6 +14,7 @@ import sys
 from paribus.config import ModelConfig, Recipe
 from paribus.engines.native import build
 
+LONGEST_S = 15
 _SERVED = {"lenet5": None, "lenet5-1998": None, "charcnn": "`charcnn` normalises batches"}
 
 
@@ -36,11 +37,16 @@ def _refuses_model(model: ModelConfig, image_shape: tuple[int, int, int], num_cl
     if job not in _COMPARED:
         command = [sys.executable, "-P", "-m", "paribus.engines.native.comparison"]
         path = os.pathsep.join(each for each in sys.path if each)
-        done = subprocess.run(
-            command, input=job, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
-        )
-        said = done.stdout.rpartition("\n")[2]
-        _COMPARED[job] = json.loads(said) if done.returncode == 0 else "the network ends the process that compares it"
+        environment = {**os.environ, "PYTHONPATH": path}
+        try:
+            done = subprocess.run(
+                command, input=job, capture_output=True, text=True, check=True, env=environment, timeout=LONGEST_S
+            )
+            _COMPARED[job] = json.loads(done.stdout.rpartition("\n")[2])
+        except subprocess.CalledProcessError:
+            _COMPARED[job] = "the network ends the process that compares it"
+        except subprocess.TimeoutExpired:
+            _COMPARED[job] = f"the network is not built and compared within {LONGEST_S} s"
     return _COMPARED[job]
 
 
