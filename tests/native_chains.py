@@ -161,6 +161,13 @@ def _convolution(draw: Draw, shape: Shape) -> nn.Module:
     return nn.Conv2d(channels, draw(st.integers(1, 9)), kernel, step, border, bias=draw(st.booleans()))
 
 
+def _filtered(draw: Draw, shape: Shape) -> nn.Module:
+    """A convolution with steps of one, three or five columns wide, which the kernels compute by minimal filtering."""
+    rows, width = _extent(draw, shape[1], 1), draw(st.sampled_from([each for each in (3, 5) if each <= shape[2] + 4]))
+    border = (rows[2], draw(st.integers(max(0, (width - shape[2] + 1) // 2), width - 1)))
+    return nn.Conv2d(shape[0], draw(st.integers(3, 9)), (rows[0], width), 1, border, bias=draw(st.booleans()))
+
+
 def _pooling(kind: type[nn.AvgPool2d | nn.MaxPool2d]) -> Callable[[Draw, Shape], nn.Module]:
     def draw_pooling(draw: Draw, shape: Shape) -> nn.Module:
         if draw(st.booleans()) and min(shape[1:]) >= 2:
@@ -191,6 +198,7 @@ def _fixed(kind: Callable[[], nn.Module]) -> Callable[[Draw, Shape], nn.Module]:
 
 LAYERS: dict[str, Callable[[Draw, Shape], nn.Module]] = {
     "convolution": _convolution,
+    "filtered-convolution": _filtered,
     "table": lambda draw, _: TableConvolution(draw(st.integers(1, 3))),
     "avg-pooling": _pooling(nn.AvgPool2d),
     "max-pooling": _pooling(nn.MaxPool2d),

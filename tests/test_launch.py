@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from paribus import data, engines
+from paribus import data, engines, processes
+from paribus.engines import native
 from paribus.errors import ConfigError, DataError, RunError, StoreError
 from paribus.experiment import Experiment, RunSpec
 from paribus.launch import conduct, environment, tune
 from paribus.launch.conduct import RunOptions
 from paribus.launch.launcher import EpochDone, News, Pack, RunDone, RunFailed
-from paribus.launch.local import LocalLauncher, interrupts_held
+from paribus.launch.local import LocalLauncher
 from paribus.launch.messages import decode_pack, encode_pack
 from paribus.launch.packs import Supplies
 from paribus.launch.progress import Estimate, Lines
@@ -240,6 +241,7 @@ def test_a_network_that_prints_asks_or_dies_cannot_harm_the_survey(
 def test_ctrl_c_does_not_wait_for_the_survey(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "network.py").write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
     experiment = Experiment.load(tiny, [f"control.model.name={tmp_path / 'network.py'}:Network"])
+    monkeypatch.setattr(native, "LONGEST_S", 1)
     monkeypatch.setattr(tune, "find_rates", interrupt)
     monkeypatch.setattr(Supplies, "pack", lambda *_, **__: Pack((), "torch", tmp_path))
     start = time.monotonic()
@@ -282,7 +284,7 @@ def test_workers_find_a_model_that_asks_for_input_failing_and_no_modules_of_the_
 
 def test_a_worker_never_gets_ctrl_c() -> None:
     code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with interrupts_held():
+    with processes.interrupts_held():
         held = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     free = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (held.stdout, free.stdout) == ("True\n", "False\n")

@@ -28,12 +28,14 @@ from native_chains import (
     network_of,
     randomised,
     require_as_torch,
+    require_equal,
     with_head,
 )
-from paribus.config import OptimConfig
+from paribus.config import ModelConfig, OptimConfig
 from paribus.engines.native import build, library
 from paribus.engines.native.chain import Chain, Layer
 from paribus.engines.native.network import Batch, Network, optimizer_of
+from paribus.models import build_model
 from paribus.models.layers import ScaledTanh
 from paribus.optim import build_optimizer
 from paribus.optim import update as update_by_torch
@@ -64,6 +66,18 @@ def test_each_layer_alone(kind: str, data: st.DataObject) -> None:
     layers = [before, layer] if kind in ACTIVATIONS else [before, layer, nn.Tanh()]
     model = randomised(with_head(layers, shape, data.draw(st.integers(1, 12))), data.draw(SEEDS))
     require_as_torch(model, images_of(shape, data.draw(st.integers(1, 40)), data.draw(SEEDS)), data.draw)
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+def test_lenet5_rounds_no_worse_than_torch_does(activation: str, instructions: str) -> None:
+    """Minimal filtering costs no digits: both stay within 2e-6 of float64. (Max pooling may choose another pixel.)"""
+    config = ModelConfig.model_validate({"name": "lenet5", "activation": activation})
+    model = build_model(config, (1, 32, 32), 10, seed=0)
+    images, labels = images_of((1, 32, 32), 64, 1), torch.arange(64) % 10
+    exact = by_torch(model, images.double(), labels)
+    require_equal(by_torch(model, images, labels), exact, 2e-6)
+    require_equal(by_kernels(network_of(model, (1, 32, 32), 1, instructions), images, labels), exact, 2e-6)
 
 
 @settings(max_examples=30)
@@ -145,6 +159,22 @@ def test_what_is_not_finite_goes_through(value: float, name: str, pooling: nn.Mo
         assert math.isfinite(answer.loss) == math.isfinite(expected.loss)
         for key, gradient in expected.gradients.items():
             assert torch.equal(answer.gradients[key].isfinite(), gradient.isfinite()), key
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_minimal_filtering_hides_nothing_that_is_not_finite(value: float) -> None:
+    """What is not finite in torch is not finite here, though it may be NaN instead of infinite."""
+    shape = (3, 8, 12)
+    model = randomised(with_head([nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, (2, 5))], shape, 3), 1)
+    images, labels = images_of(shape, 20, 2), torch.arange(20) % 3
+    images[7, 0, 4, 4] = value
+    expected = by_torch(model, images, labels)
+    for instructions in INSTRUCTIONS:
+        answer = by_kernels(network_of(model, shape, 1, instructions), images, labels)
+        assert torch.equal(answer.logits.isfinite(), expected.logits.isfinite())
+        assert not math.isfinite(answer.loss)
+        for key, gradient in expected.gradients.items():
+            assert not (answer.gradients[key].isfinite() & ~gradient.isfinite()).any(), key
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

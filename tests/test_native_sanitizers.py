@@ -70,21 +70,20 @@ from paribus.engines.native.chain import Chain, Layer
 from paribus.engines.native.library import Optimizer
 from paribus.engines.native.network import Batch, Network
 
-chain = Chain((1, 6, 6), (
-    Layer("convolution", (3, 6, 6), (3, 3, 1, 1, 1, 1), connections=np.arange(3, dtype=np.int32), weight="c", bias="d"),
+chain = Chain((3, 6, 6), (
+    Layer("convolution", (3, 6, 6), (3, 3, 1, 1, 1, 1), connections=np.arange(9, dtype=np.int32), weight="c", bias="d"),
     Layer("tanh", (3, 6, 6)),
     Layer("dropout", (3, 6, 6), value=0.1),
     Layer("linear", (4,), weight="w", bias="b"),
 ))
-shapes = {"c": (3, 1, 3, 3), "d": (3,), "w": (4, 108), "b": (4,)}
-images = np.random.default_rng(0).normal(size=(40, 1, 6, 6)).astype(np.float32)
+shapes = {"c": (3, 3, 3, 3), "d": (3,), "w": (4, 108), "b": (4,)}
+images = np.random.default_rng(0).normal(size=(40, 3, 6, 6)).astype(np.float32)
 labels = np.arange(40) % 4
 
 def work(steps):
     for step in range(1, steps + 1):
         if step % 50 == 1:
             network = Network(chain, shapes, threads=2)
-        update = (Optimizer(1, 0, 0, 0, 0.9, 0.99, 0.9, 1e-8), 0.01, step)
         update = (Optimizer(1, 0, 0, 0, 0.9, 0.99, 0.9, 1e-8), 0.01, step)
         network.step(Batch(images, labels=labels), key=step, update=update)
         network.logits(Batch(images[:5]))

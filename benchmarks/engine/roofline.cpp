@@ -72,10 +72,10 @@ std::vector<Named> lenet(Pool pool) {
     add(name, activation<Function>(maps));
     layers.back().layer->in_place = true;  // As network.py asks for.
   };
-  add("conv1", std::make_unique<Convolution>(maps, 6, five, true, kernels.data()));
+  add("conv1", convolution(maps, 6, five, true, kernels.data()));
   activate("activation1");
   add("pooling1", pool(maps, two));
-  add("conv2", std::make_unique<Convolution>(maps, 16, five, true, kernels.data()));
+  add("conv2", convolution(maps, 16, five, true, kernels.data()));
   activate("activation2");
   add("pooling2", pool(maps, two));
   add("fc1", std::make_unique<Linear>(maps, 120, true));

@@ -103,7 +103,7 @@ def _serves_all(_: Recipe, __: tuple[int, int, int], ___: int) -> str | None:
 
 
 ENGINES: dict[str, EngineEntry] = {
-    "native": EngineEntry("native", 1, "paribus.engines.native.engine:NativeEngine", native.refuses),
+    "native": EngineEntry("native", 2, "paribus.engines.native.engine:NativeEngine", native.refuses),
     "torch": EngineEntry("torch", 1, "paribus.engines.torch_engine:TorchEngine", _serves_all),
 }
 """The fastest first: `choose` takes the first that can serve."""

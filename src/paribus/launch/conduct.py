@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from paribus import arms as stored_arms
-from paribus import checks, data, engines, power, tuning, verdicts
+from paribus import checks, data, engines, power, processes, tuning, verdicts
 from paribus.config import EPOCHS
 from paribus.engines.native import build
 from paribus.errors import DataError, RunError
@@ -18,7 +18,7 @@ from paribus.experiment import CONTROL, Arm, Experiment
 from paribus.facts import Facts
 from paribus.launch import environment, tune
 from paribus.launch.launcher import Pack
-from paribus.launch.local import THREADS_PER_RUN, LocalLauncher
+from paribus.launch.local import LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing
 from paribus.launch.progress import say, warn
 from paribus.launch.survey_process import SurveyProcess, survey_apart
@@ -94,7 +94,7 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         supplies = Supplies.gather(experiment, options.data_dir, options.engine)
         _require_splits(experiment, supplies)
         names = _engines_of(experiment, supplies)
-        about = environment.describe(", ".join(names), launcher.workers, THREADS_PER_RUN)
+        about = environment.describe(", ".join(names), launcher.workers, processes.THREADS)
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
         trainer = Trainer(launcher, results)

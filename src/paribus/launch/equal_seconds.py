@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from paribus import processes
 from paribus.config import EPOCHS, RATE, Recipe
 from paribus.errors import RunError
 from paribus.launch import environment
 from paribus.launch.launcher import Pack
-from paribus.launch.local import THREADS_PER_RUN, worker_environment
 from paribus.launch.messages import decode_pack, encode_pack
 from paribus.store import EpochsChoice
 
@@ -67,9 +67,9 @@ def choice_from(rounds: Rounds, control_epochs: int, engine: str) -> EpochsChoic
 
 def _timed(control: Pack, arm: Pack) -> Rounds:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "paribus.launch.equal_seconds"],
+        processes.command("paribus.launch.equal_seconds"),
         input=encode_pack(control, Path()) + encode_pack(arm, Path()),
-        env=worker_environment(),
+        env=processes.environment(),
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -89,7 +89,7 @@ def main() -> None:
     """Time the two packs of stdin in turn; the first epoch of each warms up and does not count."""
     import torch
 
-    torch.set_num_threads(THREADS_PER_RUN)
+    torch.set_num_threads(processes.THREADS)
     control, arm = (_epoch_seconds(decode_pack(json.loads(sys.stdin.readline()))[0]) for _ in range(2))
     next(control), next(arm)
     rounds: list[tuple[float, float]] = []

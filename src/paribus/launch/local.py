@@ -8,37 +8,22 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
+from paribus import processes
 from paribus.errors import ConfigError, StoreError
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import EpochDone, Launcher, News, Pack, RunDone, RunFailed
 from paribus.launch.messages import encode_pack
 from paribus.store import Results
 
-THREADS_PER_RUN = 1
-
-# glibc gives big blocks back to the system after each use, so that every step would fault its pages in anew. These
-# settings keep them; they cost no more memory than the step's peak. Other C libraries ignore them.
-_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "16777216"}
-
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def worker_environment() -> dict[str, str]:
-    """Return the environment of a process that trains.
-
-    It imports from where this process does, not from the working directory, where a torch.py may lie.
-    """
-    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS_PER_RUN)}
 
 
 Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, dict[str, Any]]]"
@@ -85,19 +70,6 @@ class LocalLauncher(Launcher):
         self._processes.clear()
 
 
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back for the moment; a process started meanwhile never gets it, not even while it starts up."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _replace(worker: _Worker, workers: list[_Worker], inbox: Inbox) -> _Worker:
     """Put a new process in the place of one that died."""
     worker.end()
@@ -112,12 +84,12 @@ class _Worker:
     def __init__(self, inbox: Inbox) -> None:
         self.pack: Pack | None = None
         self.open: dict[str, RunSpec] = {}  # By digest.
-        with interrupts_held():
+        with processes.interrupts_held():
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "paribus.launch.worker", str(THREADS_PER_RUN)],
+                processes.command("paribus.launch.worker", str(processes.THREADS)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=worker_environment(),
+                env=processes.environment(),
                 text=True,
                 encoding="utf-8",
             )

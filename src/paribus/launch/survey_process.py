@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from pathlib import Path
 
+from paribus import processes
 from paribus.config import DataConfig
 from paribus.errors import DataError
 from paribus.experiment import Experiment
 from paribus.facts import Facts
-from paribus.launch.local import interrupts_held, worker_environment
 
 
 def survey_apart(experiment: Experiment, folders: Mapping[str, Path], refusals: Mapping[str, str]) -> Facts:
@@ -45,12 +45,12 @@ class SurveyProcess:
         }
         self._job = json.dumps(job)
         self._is_closed = False
-        with interrupts_held():
+        with processes.interrupts_held():
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "paribus.launch.survey_process"],
+                processes.command("paribus.launch.survey_process"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=worker_environment(),
+                env=processes.environment(),
                 encoding="utf-8",
             )
 

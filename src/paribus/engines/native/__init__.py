@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 
+from paribus import processes
 from paribus.config import ModelConfig, Recipe
 from paribus.engines.native import build
 
@@ -35,19 +34,27 @@ def _refuses_model(model: ModelConfig, image_shape: tuple[int, int, int], num_cl
     """Ask a process of its own, as a user's code may end the one that it runs in."""
     job = json.dumps([model.model_dump(), image_shape, num_classes])
     if job not in _COMPARED:
-        command = [sys.executable, "-P", "-m", "paribus.engines.native.comparison"]
-        path = os.pathsep.join(each for each in sys.path if each)
-        environment = {**os.environ, "PYTHONPATH": path}
-        try:
-            done = subprocess.run(
-                command, input=job, capture_output=True, text=True, check=True, env=environment, timeout=LONGEST_S
-            )
-            _COMPARED[job] = json.loads(done.stdout.rpartition("\n")[2])
-        except subprocess.CalledProcessError:
-            _COMPARED[job] = "the network ends the process that compares it"
-        except subprocess.TimeoutExpired:
-            _COMPARED[job] = f"the network is not built and compared within {LONGEST_S} s"
+        _COMPARED[job] = _compared(job)
     return _COMPARED[job]
+
+
+def _compared(job: str) -> str | None:
+    try:
+        done = subprocess.run(
+            processes.command("paribus.engines.native.comparison"),
+            input=job,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=processes.environment(),
+            timeout=LONGEST_S,
+        )
+    except subprocess.CalledProcessError:
+        return "the network ends the process that compares it"
+    except subprocess.TimeoutExpired:
+        return f"the network is not built and compared within {LONGEST_S} s"
+    reason: str | None = json.loads(done.stdout.rpartition("\n")[2])
+    return reason
 
 
 _COMPARED: dict[str, str | None] = {}

@@ -19,7 +19,7 @@ std::unique_ptr<paribus::Layer> build(const LayerSpec& spec, paribus::Maps in, u
   using namespace paribus;
   const Window window = {spec.height, spec.width, spec.down, spec.right, spec.above, spec.left};
   switch (spec.kind) {
-    case CONVOLUTION: return std::make_unique<Convolution>(in, spec.outputs, window, spec.has_bias, spec.connections);
+    case CONVOLUTION: return convolution(in, spec.outputs, window, spec.has_bias, spec.connections);
     case LINEAR: return std::make_unique<Linear>(in, spec.outputs, spec.has_bias);
     case TANH: return activation<Tanh>(in);
     case SCALED_TANH: return activation<ScaledTanh>(in);

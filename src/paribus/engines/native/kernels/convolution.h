@@ -107,29 +107,29 @@ ALWAYS_INLINE void correlate_columns(const Maps& in, const Maps& out, const Wind
 template <int OT>
 void correlate_rows(const Maps& in, const Maps& out, const Window& k, const float* x, const float* packed,
                     const float* bias, float* y, Finish finish) {
-  constexpr int WIDE = TILE_COLUMNS, HALF = WIDE > 1 ? WIDE / 2 : 1;
   const int inner = std::min(out.width, (k.left + k.right - 1) / k.right);
   const int reach = in.width - k.width + k.left;  // The last column where the whole kernel is inside, times `right`.
   const int outer = std::max(inner, std::min(out.width, reach < 0 ? 0 : reach / k.right + 1));
+  const int strips = tiles_of(outer - inner, TILE_COLUMNS);
   for (int row = 0; row < out.height; ++row) {
     const int above = row * k.down - k.above;
     const int top = std::max(0, -above), bottom = std::min(k.height, in.height - above);
-    int column = 0;
-    while (column < out.width) {
-      const int left = column >= inner ? outer - column : 0;  // How many whole columns follow.
-      if (left >= WIDE) {
-        correlate_columns<OT, WIDE>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
-        column += WIDE;
-      } else if (left >= HALF) {
-        correlate_columns<OT, HALF>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
-        column += HALF;
-      } else {
-        const int before = column * k.right - k.left;
-        const int from = std::max(0, -before), to = std::min(k.width, in.width - before);
-        correlate_columns<OT, 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, std::max(0, to - from));
-        column += 1;
+    auto border = [&](int column) {
+      const int before = column * k.right - k.left;
+      const int from = std::max(0, -before), to = std::min(k.width, in.width - before);
+      correlate_columns<OT, 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, from, std::max(0, to - from));
+    };
+    for (int column = 0; column < inner; ++column) border(column);
+    for (int strip = 0; strip < strips; ++strip) {
+      const int column = inner + first_of(strip, strips, outer - inner);
+      switch (inner + first_of(strip + 1, strips, outer - inner) - column) {
+        case 1: correlate_columns<OT, 1>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width); break;
+        case 2: correlate_columns<OT, std::min(2, TILE_COLUMNS)>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width); break;
+        case 3: correlate_columns<OT, std::min(3, TILE_COLUMNS)>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width); break;
+        default: correlate_columns<OT, TILE_COLUMNS>(in, out, k, x, packed, bias, y, row, column, top, bottom, 0, k.width);
       }
     }
+    for (int column = outer; column < out.width; ++column) border(column);
     for (int o = 0; finish && o < OT; ++o) {
       float* done = y + (o * long(out.height) + row) * out.width * LANES;
       finish(done, done, long(out.width) * LANES);
@@ -207,15 +207,19 @@ inline void gather_gradient(const Maps& in, const Maps& out, const Window& k, co
   }
 }
 
-constexpr int GRADIENT_COLUMNS = 5;                         // Kernel columns held in registers at once.
+constexpr int GRADIENT_TAPS = 5;                            // Neighbouring places of a kernel held in registers at once.
 constexpr int GRADIENT_CHANNELS = REGISTERS == 32 ? 4 : 2;  // Output channels held in registers at once.
 
-// Adds to lanes[OT][input][row][column][WIDTH] the products of one kernel row, KT of its columns, over some rows of dy.
-template <int OT, int KT>
+// Adds to lanes[OT][input][row][column][WIDTH] the products of KT places of a kernel over some rows of dy: neighbours in a row, or,
+// where the kernel is one column wide, in its column. If BIASED, adds the errors to bias_lanes[OT][WIDTH] as well.
+template <int OT, int KT, bool NARROW, bool BIASED>
 ALWAYS_INLINE void weight_tile(const Maps& in, const Maps& out, const Window& k, const float* __restrict x,
-                               const float* __restrict dy, float* __restrict lanes, int row, int end) {
+                               const float* __restrict dy, float* __restrict lanes, float* __restrict bias_lanes, int row, int end) {
+  const long next = NARROW ? long(in.width) * LANES : LANES;
   const long area = long(k.height) * k.width, next_kernel = in.channels * area * WIDTH, next_map = out.pixels() * LANES;
-  V acc[OT][KT];
+  V acc[OT][KT], total[OT];
+#pragma GCC unroll 8
+  for (int o = 0; o < OT; ++o) total[o] = BIASED ? load(bias_lanes + o * WIDTH) : V{};
 #pragma GCC unroll 8
   for (int o = 0; o < OT; ++o)
 #pragma GCC unroll 8
@@ -230,8 +234,10 @@ ALWAYS_INLINE void weight_tile(const Maps& in, const Maps& out, const Window& k,
 #pragma GCC unroll 8
         for (int o = 0; o < OT; ++o) d[o] = load(error + o * next_map + v * WIDTH);
 #pragma GCC unroll 8
+        for (int o = 0; BIASED && o < OT; ++o) total[o] += d[o];
+#pragma GCC unroll 8
         for (int i = 0; i < KT; ++i) {
-          const V seen = load(value + i * LANES + v * WIDTH);
+          const V seen = load(value + i * next + v * WIDTH);
 #pragma GCC unroll 8
           for (int o = 0; o < OT; ++o) acc[o][i] += d[o] * seen;
         }
@@ -241,61 +247,60 @@ ALWAYS_INLINE void weight_tile(const Maps& in, const Maps& out, const Window& k,
   for (int o = 0; o < OT; ++o)
 #pragma GCC unroll 8
     for (int i = 0; i < KT; ++i) store(lanes + o * next_kernel + i * WIDTH, acc[o][i]);
+#pragma GCC unroll 8
+  for (int o = 0; BIASED && o < OT; ++o) store(bias_lanes + o * WIDTH, total[o]);
 }
 
-template <int OT>
+template <int OT, int KT, bool NARROW>
+ALWAYS_INLINE void weight_taps(const Maps& in, const Maps& out, const Window& k, const float* x, const float* dy, float* lanes,
+                               float* bias_lanes, int row, int end) {
+  if (bias_lanes) weight_tile<OT, KT, NARROW, true>(in, out, k, x, dy, lanes, bias_lanes, row, end);
+  else weight_tile<OT, KT, NARROW, false>(in, out, k, x, dy, lanes, bias_lanes, row, end);
+}
+
+template <int OT, bool NARROW>
 void weight_rows(const Maps& in, const Maps& out, const Window& k, const float* x, const float* dy, float* lanes,
-                 int row, int end) {
+                 float* bias_lanes, int row, int end) {
+  const int lines = NARROW ? 1 : k.height, taps = NARROW ? k.height : k.width, tiles = tiles_of(taps, GRADIENT_TAPS);
   for (int c = 0; c < in.channels; ++c)
-    for (int ky = 0; ky < k.height; ++ky)
-      for (int kx = 0; kx < k.width;) {
-        const float* from = x + ((long(c) * in.height + ky) * in.width + kx) * LANES;
-        float* to = lanes + ((long(c) * k.height + ky) * k.width + kx) * WIDTH;
-        const int left = k.width - kx;
-        const int take = left > GRADIENT_COLUMNS && left < 2 * GRADIENT_COLUMNS ? (left + 1) / 2 : std::min(left, GRADIENT_COLUMNS);
-        switch (take) {
-          case 1: weight_tile<OT, 1>(in, out, k, from, dy, to, row, end); break;
-          case 2: weight_tile<OT, 2>(in, out, k, from, dy, to, row, end); break;
-          case 3: weight_tile<OT, 3>(in, out, k, from, dy, to, row, end); break;
-          case 4: weight_tile<OT, 4>(in, out, k, from, dy, to, row, end); break;
-          default: weight_tile<OT, 5>(in, out, k, from, dy, to, row, end);
+    for (int ky = 0; ky < lines; ++ky)
+      for (int tile = 0; tile < tiles; ++tile) {
+        const int begin = first_of(tile, tiles, taps);
+        const int down = NARROW ? begin : ky, right = NARROW ? 0 : begin;
+        const float* from = x + ((long(c) * in.height + down) * in.width + right) * LANES;
+        float* to = lanes + ((long(c) * lines + ky) * taps + begin) * WIDTH;
+        float* biases = c + ky + tile == 0 ? bias_lanes : nullptr;
+        switch (first_of(tile + 1, tiles, taps) - begin) {
+          case 1: weight_taps<OT, 1, NARROW>(in, out, k, from, dy, to, biases, row, end); break;
+          case 2: weight_taps<OT, 2, NARROW>(in, out, k, from, dy, to, biases, row, end); break;
+          case 3: weight_taps<OT, 3, NARROW>(in, out, k, from, dy, to, biases, row, end); break;
+          case 4: weight_taps<OT, 4, NARROW>(in, out, k, from, dy, to, biases, row, end); break;
+          default: weight_taps<OT, 5, NARROW>(in, out, k, from, dy, to, biases, row, end);
         }
-        kx += take;
       }
 }
 
 // Adds the kernels' gradients to lanes[output][input][row][column][WIDTH], whose WIDTH partial sums are still apart,
-// and the biases' to bias_lanes[output][WIDTH]. `x` has its border of zeros around it already (`in` counts it).
-inline void weight_gradient(const Maps& in, const Maps& out, const Window& k, const float* x, const float* dy,
-                            float* lanes, float* bias_lanes) {
+// and, unless null, the biases' to bias_lanes[output][WIDTH]. `x` has its border of zeros around it already (`in` counts it).
+template <bool NARROW>
+void weight_gradient(const Maps& in, const Maps& out, const Window& k, const float* x, const float* dy, float* lanes,
+                     float* bias_lanes) {
   const int tiles = tiles_of(out.channels, GRADIENT_CHANNELS);
   const int rows = std::max(1, int(32768 / (long(out.width) * LANES * 4 * GRADIENT_CHANNELS)));  // They stay in L1.
   for (int tile = 0; tile < tiles; ++tile) {
     const int begin = first_of(tile, tiles, out.channels), count = first_of(tile + 1, tiles, out.channels) - begin;
     const float* error = dy + begin * out.pixels() * LANES;
     float* to = lanes + long(begin) * in.channels * k.height * k.width * WIDTH;
+    float* biases = bias_lanes ? bias_lanes + begin * WIDTH : nullptr;
     for (int row = 0; row < out.height; row += rows) {
       const int end = std::min(out.height, row + rows);
       switch (count) {
-        case 1: weight_rows<1>(in, out, k, x, error, to, row, end); break;
-        case 2: weight_rows<2>(in, out, k, x, error, to, row, end); break;
-        case 3: weight_rows<3>(in, out, k, x, error, to, row, end); break;
-        default: weight_rows<4>(in, out, k, x, error, to, row, end);
+        case 1: weight_rows<1, NARROW>(in, out, k, x, error, to, biases, row, end); break;
+        case 2: weight_rows<2, NARROW>(in, out, k, x, error, to, biases, row, end); break;
+        case 3: weight_rows<3, NARROW>(in, out, k, x, error, to, biases, row, end); break;
+        default: weight_rows<4, NARROW>(in, out, k, x, error, to, biases, row, end);
       }
     }
-  }
-  if (!bias_lanes) return;
-  for (int o = 0; o < out.channels; ++o) {
-    V acc[2] = {load(bias_lanes + o * WIDTH), V{}};  // Two sums, so that one addition need not wait for the other.
-    const float* error = dy + o * out.pixels() * LANES;
-    const long count = out.pixels() * PARTS;
-    long i = 0;
-    for (; i + 2 <= count; i += 2) {
-      acc[0] += load(error + i * WIDTH);
-      acc[1] += load(error + (i + 1) * WIDTH);
-    }
-    if (i < count) acc[0] += load(error + i * WIDTH);
-    store(bias_lanes + o * WIDTH, acc[0] + acc[1]);
   }
 }
 

@@ -1,11 +1,13 @@
 // A chain of layers with its loss, trained a batch at a time on one or several threads.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <thread>
 
+#include "convolution_layers.h"
 #include "layers.h"
 
 namespace paribus {
@@ -38,9 +40,9 @@ class Team {
   std::mutex mutex_;
   std::condition_variable begin_, done_;
   const std::function<void(int)>* work_ = nullptr;
-  long round_ = 0;
-  int open_ = 0;
-  bool ends_ = false;
+  std::atomic<long> round_{0};
+  std::atomic<int> open_{0};
+  std::atomic<bool> ends_{false};
 };
 
 // The values of one group of samples at every layer, and the errors, which go back and forth between two places.
@@ -67,7 +69,9 @@ class Network {
   void forward(const Pass& pass, Seat& seat) const;
   void backward(const Pass& pass, Seat& seat) const;
   void gather(const Source& source, long first, float* x) const;
+  void announce(const Source& source, long first) const;
   Sums lose(const Source& source, long first, float label_smoothing, Seat& seat) const;
+  double squared_norm() const;
   void join();
   void pack();
 

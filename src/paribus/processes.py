@@ -1,0 +1,43 @@
+"""Processes of this package beside the one that a user started: workers, and those that a user's code may end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+THREADS = 1
+"""Of a process that trains; the launcher fills the cores with processes."""
+
+# glibc gives big blocks back to the system after each use, so that every step would fault its pages in anew. These
+# settings keep them; they cost no more memory than the step's peak. Other C libraries ignore them.
+_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "16777216"}
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """Return the command line that runs a module of this package."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of such a process.
+
+    It imports from where this process does, not from the working directory, where a torch.py may lie.
+    """
+    path = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS)}
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back for the moment; a process started meanwhile never gets it, not even while it starts up."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
