@@ -164,10 +164,10 @@ def test_other_coefficients_in_the_kernels_are_found(load: Load) -> None:
     numerator, denominator = approximations.written(simd(), tanh.name)
     fit = approximations.Fit(numerator, denominator, 0.0)
     assert approximations.differences(simd(), tanh, fit) == []
-    changed = simd().replace("q * t + 0.46713048219680786f", "q * t + 0.4672f")
+    changed = simd().replace(" 0.46713048219680786f", " 0.4672f")
     assert changed != simd()
     assert "Q is [1.0, 0.4672" in approximations.differences(changed, tanh, fit)[0]
-    shorter = simd().replace("  q = q * t + 0.46713048219680786f;\n", "")
+    shorter = simd().replace(" 0.46713048219680786f,", "")
     assert "Q has 4 coefficients in simd.h, 5 in the fit" in approximations.differences(shorter, tanh, fit)[0]
     with pytest.raises(ValueError, match=r"has no function `hyperbolic_tangent`"):
         approximations.written("", tanh.name)

@@ -142,18 +142,6 @@ def test_300_steps_on_digits_stay_with_torch() -> None:
 
 
 @needs_kernels
-def test_the_global_stream_neither_matters_nor_moves() -> None:
-    spec = spec_for(VARIANTS["dropout"])
-    torch.manual_seed(1)
-    before = torch.random.get_rng_state()
-    one = fit_one(NativeEngine(), spec)[1]
-    assert torch.equal(before, torch.random.get_rng_state())
-    torch.manual_seed(2)
-    other = fit_one(NativeEngine(), spec)[1]
-    assert np.array_equal(one.predictions.logits, other.predictions.logits)
-
-
-@needs_kernels
 def test_a_diverged_run_ends_and_says_so() -> None:
     model = {"name": "lenet5", "activation": "relu"}
     epochs, end = fit_one(NativeEngine(), spec_for(recipe(optim={"lr": 1e9}, model=model)))

@@ -209,6 +209,20 @@ def test_what_cannot_be_looked_at_is_named() -> None:
     assert survey(EXPERIMENT, refuse) == Facts(unseen=("The data `digits`: It is not here.",))
 
 
+def test_a_network_that_views_maps_as_rows_is_observed(tmp_path: Path) -> None:
+    """`view` refuses maps of colour images with channels last, which is how images come."""
+    (tmp_path / "viewing.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(144, 5)\n"
+        "    def forward(self, x):\n        return self.fc(self.conv(x).view(len(x), -1))\n",
+        encoding="utf-8",
+    )
+    model = build_model(ModelConfig(name=f"{tmp_path / 'viewing.py'}:Net"), (3, 8, 8), 5, seed=0)
+    images = torch.randn(20, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert codes(observe(model, images)) == ["P025"]  # It is linear; that it is told says that it was seen.
+
+
 class Raises(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -47,17 +47,6 @@ def test_conforms(name: str) -> None:
     check_engine(TorchEngine(), VARIANTS[name])
 
 
-def test_global_stream_neither_matters_nor_moves() -> None:
-    spec = spec_for(VARIANTS["dropout"])
-    torch.manual_seed(1)
-    before = torch.random.get_rng_state()
-    one = fit_one(TorchEngine(), spec)[1]
-    assert torch.equal(before, torch.random.get_rng_state())
-    torch.manual_seed(2)
-    other = fit_one(TorchEngine(), spec)[1]
-    assert np.array_equal(one.predictions.logits, other.predictions.logits)
-
-
 def test_without_shuffling_the_order_is_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every epoch takes the same ascending indices; shuffled epochs take others, each its own."""
     taken: list[list[int]] = []

@@ -104,11 +104,9 @@ def written(source: str, name: str) -> tuple[Doubles, Doubles]:
     body = re.search(rf"ALWAYS_INLINE V {name}\(V x\) \{{(.*?)\n\}}", source, re.DOTALL)
     if body is None:
         raise ValueError(f"simd.h has no function `{name}`.")
-    found = []
-    for variables in ("power|p", "q"):
-        first = re.findall(rf"V (?:{variables}) = all\(([^)]+)f\);", body[1])
-        others = re.findall(rf"(?:{variables}) = (?:{variables}) \* t \+ ([^;]+)f;", body[1])
-        found.append(np.array([float(each) for each in [*first, *others]][::-1] or [1.0]))
+    lists = re.findall(r"constexpr float \w+\[\] = \{([^}]+)\};", body[1])
+    found = [np.array([float(each.strip().removesuffix("f")) for each in one.split(",")][::-1]) for one in lists]
+    found.append(np.array([1.0]))
     return found[0], found[1]
 
 

@@ -99,7 +99,7 @@ class Run(ABC):
     def new_model(self) -> nn.Module:
         """Build the network with its initial weights."""
         shape, num_classes = self.dataset.image_shape, self.dataset.num_classes
-        return _in_fast_layout(build_model(self.recipe.model, shape, num_classes, self.spec.seed), shape)
+        return build_model(self.recipe.model, shape, num_classes, self.spec.seed)
 
     def augmenter(self, epoch: int) -> Augmenter:
         """Return what changes the training images of an epoch."""
@@ -247,24 +247,6 @@ class SerialEngine(Engine):
             run.pass_over_train(1)
             seconds.append(time.perf_counter() - start)
         return statistics.median(seconds) / len(run.train_indices)
-
-
-def _in_fast_layout(model: nn.Module, image_shape: tuple[int, int, int]) -> nn.Module:
-    """Lay weights out with channels last, which torch is faster with, where the network works with that.
-
-    One whose forward calls `view` on maps does not: it keeps torch's usual layout, and gets its images in it.
-    """
-    was_training = model.training
-    model.eval().to(memory_format=torch.channels_last)
-    images = torch.zeros(2, *image_shape).contiguous(memory_format=torch.channels_last)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            model(images)
-    except RuntimeError:
-        model.to(memory_format=torch.contiguous_format)
-        model.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
-    model.train(was_training)
-    return model
 
 
 def _finite(value: float) -> float | None:

@@ -32,6 +32,9 @@ class BuiltInModel:
 def build_model(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
     """Build a network on the CPU, in training mode, and try it on two black images.
 
+    Its weights are laid out with channels last, which torch is faster with, where it works with that. One whose
+    forward calls `view` on maps does not: it keeps torch's usual layout, and gets whatever images come in it.
+
     Every layer of a built-in model is initialised by torch's own rule from a stream of its own, named by seed and
     layer: two networks share the weights of all layers that agree in name and shape. A user's class is constructed
     with torch's stream seeded, and left as it is. The global stream comes out as it went in.
@@ -55,6 +58,7 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], num_clas
             model = MODELS[config.name].load()(image_shape, num_classes, **config.options)
             _initialise(model, seed)
         _try(model, config, image_shape, num_classes)
+        _lay_out(model, image_shape)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError(
             f"`{config.name}` must have parameters to train, but none of its {sum(1 for _ in model.parameters())} "
@@ -99,6 +103,20 @@ def _try(model: nn.Module, config: ModelConfig, image_shape: tuple[int, int, int
             f"gave {str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}. Size its last layer by "
             "`num_classes`."
         )
+
+
+def _lay_out(model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    import torch
+
+    was_training = model.training
+    model.eval().to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            model(torch.zeros(2, *image_shape).contiguous(memory_format=torch.channels_last))
+    except RuntimeError:  # It has just worked with the other layout.
+        model.to(memory_format=torch.contiguous_format)
+        model.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+    model.train(was_training)
 
 
 MODELS: dict[str, BuiltInModel] = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 
 import numpy as np
+import torch
 
 from paribus.config import Recipe
 from paribus.data.dataset import Split
@@ -36,7 +38,7 @@ def check_engine(engine: Engine, recipe: Recipe) -> None:
     spec = spec_for(recipe)
     epochs, end = fit_one(engine, spec)
     _check_records(spec, epochs, end)
-    _require_same("a second training of the same run", end, fit_one(engine, spec)[1])
+    _check_streams(engine, spec, end)
     for event in epochs[:-1]:
         checkpoint = Checkpoint(event.record.epoch, event.state)
         later, resumed = fit_one(engine, spec, checkpoint)
@@ -102,6 +104,15 @@ def _check_blind_to_test(engine: Engine, spec: RunSpec, end: RunEnd) -> None:
     for name, array in end.weights.items():
         assert np.array_equal(array, other.weights[name]), f"other test images must not change weights; `{name}` does"
     assert not np.array_equal(other.predictions.logits, end.predictions.logits), "the test images must be predicted"
+
+
+def _check_streams(engine: Engine, spec: RunSpec, end: RunEnd) -> None:
+    """A second training gives the same, though the global random streams stand elsewhere, and leaves them there."""
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
+    _require_same("a second training of the same run, with other global streams,", end, fit_one(engine, spec)[1])
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
+    assert before == after, "training must leave the global random streams of Python, numpy and torch as they were"
 
 
 def _check_packing(engine: Engine, spec: RunSpec, alone: RunEnd) -> None:

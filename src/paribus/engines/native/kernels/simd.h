@@ -40,58 +40,43 @@ ALWAYS_INLINE V at_least(V value, float bound) { return where(value < all(bound)
 
 // The coefficients below are fitted by benchmarks/engine/approximations.py, which prints the relative errors.
 
+// c[0] t^(N-1) + ... + c[N-1].
+template <int N>
+ALWAYS_INLINE V polynomial(V t, const float (&c)[N]) {
+  V value = all(c[0]);
+#pragma GCC unroll 8
+  for (int i = 1; i < N; ++i) value = value * t + c[i];
+  return value;
+}
+
 // e^x. Below -87 it gives about 1e-38 instead of less; above 88 infinity is not reached, nor needed.
 ALWAYS_INLINE V exponential(V x) {
   x = at_least(at_most(x, 88.0f), -87.0f);
   const V rounder = all(12582912.0f);  // 1.5 * 2^23: adding and subtracting it rounds to the nearest integer.
   V whole = (x * 1.44269504088896341f + rounder) - rounder;
   V rest = (x - whole * 0.693145751953125f) - whole * 1.428606765330187e-06f;
-  V t = rest * 1.44269504088896341f;
-  V power = all(0.00015345806605182588f);
-  power = power * t + 0.0013399930903688073f;
-  power = power * t + 0.009618489071726799f;
-  power = power * t + 0.05550328642129898f;
-  power = power * t + 0.24022646248340607f;
-  power = power * t + 0.6931471824645996f;
-  power = power * t + 1.0f;
+  constexpr float POWER[] = {0.00015345806605182588f, 0.0013399930903688073f, 0.009618489071726799f, 0.05550328642129898f,
+                             0.24022646248340607f,    0.6931471824645996f,    1.0f};
   I exponent = (__builtin_convertvector(whole, I) + 127) << 23;
-  return power * reinterpret_cast<V>(exponent);
+  return polynomial(rest * 1.44269504088896341f, POWER) * reinterpret_cast<V>(exponent);
 }
 
 // tanh(x) = x P(x^2) / Q(x^2), to 2e-8 before rounding, for |x| up to 9.02, beyond which it rounds to 1.
 ALWAYS_INLINE V hyperbolic_tangent(V x) {
   x = at_least(at_most(x, 9.02f), -9.02f);
-  V t = x * x;
-  V p = all(1.3319321645610671e-08f);
-  p = p * t + 2.0583702280418947e-05f;
-  p = p * t + 0.0034940498881042004f;
-  p = p * t + 0.1337973177433014f;
-  p = p * t + 1.0f;
-  V q = all(7.762133122923842e-07f);
-  q = q * t + 0.0003283116384409368f;
-  q = q * t + 0.02587113343179226f;
-  q = q * t + 0.46713048219680786f;
-  q = q * t + 1.0f;
-  return x * p / q;
+  constexpr float P[] = {1.3319321645610671e-08f, 2.0583702280418947e-05f, 0.0034940498881042004f, 0.1337973177433014f, 1.0f};
+  constexpr float Q[] = {7.762133122923842e-07f, 0.0003283116384409368f, 0.02587113343179226f, 0.46713048219680786f, 1.0f};
+  return x * polynomial(x * x, P) / polynomial(x * x, Q);
 }
 
 // erf(x) = x P(x^2) / Q(x^2), to 2e-8 before rounding, for |x| up to 3.93, beyond which it rounds to 1.
 ALWAYS_INLINE V error_function(V x) {
   x = at_least(at_most(x, 3.93f), -3.93f);
-  V t = x * x;
-  V p = all(2.041909965555533e-06f);
-  p = p * t + 0.0002847996656782925f;
-  p = p * t + 0.0037794841919094324f;
-  p = p * t + 0.052789900451898575f;
-  p = p * t + 0.19078175723552704f;
-  p = p * t + 1.1283791065216064f;
-  V q = all(3.800297054112889e-05f);
-  q = q * t + 0.0011651705717667937f;
-  q = q * t + 0.014997199177742004f;
-  q = q * t + 0.11425656080245972f;
-  q = q * t + 0.5024086236953735f;
-  q = q * t + 1.0f;
-  return x * p / q;
+  constexpr float P[] = {2.041909965555533e-06f, 0.0002847996656782925f, 0.0037794841919094324f,
+                         0.052789900451898575f,  0.19078175723552704f,   1.1283791065216064f};
+  constexpr float Q[] = {3.800297054112889e-05f, 0.0011651705717667937f, 0.014997199177742004f,
+                         0.11425656080245972f,   0.5024086236953735f,    1.0f};
+  return x * polynomial(x * x, P) / polynomial(x * x, Q);
 }
 
 // The sum of a vector's elements, in a fixed order.
