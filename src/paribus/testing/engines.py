@@ -109,10 +109,17 @@ def _check_blind_to_test(engine: Engine, spec: RunSpec, end: RunEnd) -> None:
 def _check_streams(engine: Engine, spec: RunSpec, end: RunEnd) -> None:
     """A second training gives the same, though the global random streams stand elsewhere, and leaves them there."""
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
+    before = _streams()
     _require_same("a second training of the same run, with other global streams,", end, fit_one(engine, spec)[1])
-    after = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
-    assert before == after, "training must leave the global random streams of Python, numpy and torch as they were"
+    assert before == _streams(), "training must leave the global random streams of Python, numpy and torch as they were"
+
+
+def _streams() -> tuple[object, list[int], list[int]]:
+    """Where the global random streams of Python, numpy and torch stand."""
+    by_numpy = np.random.get_state(legacy=False)
+    assert isinstance(by_numpy, dict), "what numpy gives without `legacy`"
+    state = by_numpy["state"]
+    return random.getstate(), [*state["key"].tolist(), state["pos"]], torch.random.get_rng_state().tolist()
 
 
 def _check_packing(engine: Engine, spec: RunSpec, alone: RunEnd) -> None:
