@@ -10,14 +10,15 @@ from PIL import Image
 
 from data_files import arrays, class_files, picture, write_files, write_zip
 from paribus.data.folders import ImageFolders
+from paribus.data.reader import Reading
 from paribus.errors import DataError
 from paribus.testing.readers import check_reader
 
 SQUARE = picture(np.zeros((6, 6), np.uint8))
 
 
-def _read(root: Path, files: dict[str, bytes]) -> ImageFolders:
-    return ImageFolders("mine", write_files(root / "mine", files))
+def _read(root: Path, files: dict[str, bytes], size: int | None = None) -> ImageFolders:
+    return ImageFolders("mine", write_files(root / "mine", files), how=Reading(size=size))
 
 
 @pytest.mark.parametrize("prefix", ["", "Outer/", "Outer/inner/"])
@@ -68,7 +69,7 @@ def test_colour_anywhere_makes_all_rgb(tmp_path: Path) -> None:
 
 def test_size_resizes_images_of_many_sizes(tmp_path: Path) -> None:
     files = class_files(arrays()) | {"train/a/000.png": picture(np.full((40, 17), 77, np.uint8))}
-    dataset = check_reader(lambda: _read(tmp_path, files).read(size=8))
+    dataset = check_reader(_read(tmp_path, files, 8).read)
     assert dataset.image_shape == (1, 8, 8) and (dataset.train.images[0] == 77).all()
 
 

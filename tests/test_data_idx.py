@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from data_files import arrays, idx_bytes, write_idx
 from paribus.data.idx import IdxFolder, read_idx
+from paribus.data.reader import Reading
 from paribus.errors import DataError
 from paribus.testing.readers import check_reader
 
@@ -33,7 +34,7 @@ def test_reads_every_spelling_of_the_four_files(tmp_path: Path, packed: bool, do
 
 
 def test_size_resizes_every_split(tmp_path: Path) -> None:
-    dataset = IdxFolder("mine", write_idx(tmp_path, arrays())).read(size=12)
+    dataset = IdxFolder("mine", write_idx(tmp_path, arrays()), how=Reading(size=12)).read()
     assert dataset.train.images.shape == (30, 1, 12, 12) and dataset.test.images.shape == (9, 1, 12, 12)
 
 

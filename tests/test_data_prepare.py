@@ -61,7 +61,7 @@ def test_the_second_time_nothing_is_decoded(source: Path, monkeypatch: pytest.Mo
 
 
 def test_the_fingerprint_follows_contents_size_and_pad_but_no_place(source: Path, tmp_path: Path) -> None:
-    def fingerprint(path: Path, **keys: int) -> str:
+    def fingerprint(path: Path, **keys: Any) -> str:
         return prepare(DataConfig(name=str(path), **keys)).fingerprint
 
     first = fingerprint(source)
@@ -120,8 +120,8 @@ def test_whoever_comes_second_takes_what_is_there(
     shutil.rmtree(whole.folder)
     read = IdxFolder.read
 
-    def read_late(self: IdxFolder, size: int | None = None) -> Any:
-        dataset = read(self, size)
+    def read_late(self: IdxFolder) -> Any:
+        dataset = read(self)
         copy.rename(whole.folder)
         return dataset
 

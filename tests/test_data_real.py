@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from paribus.testing.readers import check_dataset
 pytestmark = pytest.mark.real_data
 
 
-def _real(folder: Path, name: str) -> Dataset:
+def _real(folder: Path, name: str, **keys: Any) -> Dataset:
     if not (folder / name).is_dir():
         pytest.skip(f"real data is needed: there is no {name} in the folder that PARIBUS_DATA names")
-    return load_prepared(prepare(DataConfig(name=name), folder).folder)
+    return load_prepared(prepare(DataConfig(name=name, **keys), folder).folder)
 
 
 def test_mnist(data_folder: Path) -> None:
@@ -79,3 +80,28 @@ def test_class_folders(data_folder: Path, name: str, counts: tuple[int, int, int
     assert dataset.val is not None
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == counts
     assert dataset.num_classes == classes and dataset.image_shape == (3, 32, 32)
+
+
+def test_dogs_vs_cats(data_folder: Path) -> None:
+    dataset = _real(data_folder, "dogs-vs-cats", size=64, fit="crop")
+    check_dataset(dataset)
+    assert dataset.class_names == ("cat", "dog") and dataset.image_shape == (3, 64, 64) and dataset.val is not None
+    assert [np.bincount(each.labels).tolist() for each in (dataset.train, dataset.val, dataset.test)] == [
+        [101, 101],
+        [51, 52],
+        [250, 201],
+    ]
+
+
+def test_sign_digits_by_image_and_by_person(data_folder: Path) -> None:
+    """The book's split shares people between train and test; one by the numbers of the files shares none."""
+    by_image = _real(data_folder, "sign-digits", size=32, group="numbering")
+    groups = [each.groups for each in (by_image.train, by_image.val or by_image.test, by_image.test)]
+    train, val, test = (set() if each is None else set(each.tolist()) for each in groups)
+    assert len(val - train) == 1
+    assert (len(by_image.train), len(by_image.test)) == (1712, 50) and test <= train
+    by_person = _real(data_folder, "sign-digits", size=32, group="numbering", test=0.2)
+    check_dataset(by_person)
+    assert by_person.train.groups is not None and by_person.test.groups is not None
+    assert not set(by_person.train.groups) & set(by_person.test.groups)
+    assert len(by_person.train) + len(by_person.test) == 2062 and len(by_person.test) >= 412

@@ -42,7 +42,7 @@ def _like_mnist(**changes: Any) -> Arrays:
 
 
 def test_every_source_is_told_completely() -> None:
-    assert list(SOURCES) == ["mnist", "fashion-mnist", "dhcd", "digits"]
+    assert list(SOURCES) == ["mnist", "fashion-mnist", "dhcd", "dogs-vs-cats", "sign-digits", "digits"]
     for name, source in SOURCES.items():
         assert len(source.classes) == len(source.train_counts) == len(source.test_counts), name
         assert source.title in source.summary and source.licence in source.summary and "\n" not in source.summary

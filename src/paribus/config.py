@@ -7,6 +7,7 @@ value of a factor of `FINDABLE` to be found before its runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -18,6 +19,8 @@ T = TypeVar("T", bound=BaseModel)
 Value = str | int | float | bool | list[Any] | None
 """What a factor can be set to."""
 RATE, EPOCHS = "optim.lr", "train.epochs"
+NUMBERING = "numbering"
+"""The word for groups by the numbers in file names."""
 
 
 def _off(value: object) -> object:
@@ -28,6 +31,7 @@ Off = BeforeValidator(_off)
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Fit = Literal["squash", "crop"]
 Val = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"] | None
 
 
@@ -38,13 +42,20 @@ class Table(BaseModel):
 
 
 class DataConfig(Table):
-    """Which images, at which size, and which of them validate.
+    """Which images, at which size, and which of them validate and test.
 
-    `name` is a known data set (`paribus list data`) or a path to a folder, zip or npz file. `val` is a number of
+    `name` is a known data set (`paribus list data`) or a path to a folder, zip, csv or npz file. `val` is a number of
     images (int), a fraction of the training set (float), ``"test"`` (validate on the test set, which marks the
     result), or None: the source's own validation split where it has one, else a tenth of the training set. A drawn
     split is stratified and fixed by the seed. `size` resizes to size x size pixels; `pad` then adds a border of
     zeros, in pixels, on every side. `train_size` keeps that many training images, stratified, drawn by the seed.
+
+    For image files: `fit` says how an image that is no square becomes one: "squash" changes its proportions, "crop"
+    keeps its middle. `test` draws a test split, that fraction of all images of the source, from the files' contents:
+    the same for every seed. `group` keeps images together when splits are drawn: a regular expression whose first
+    group (or whole match) in an image's path names who or what it shows, or "numbering": the numbers in file names
+    order the images, and a new group begins where the classes begin anew. `skip_unreadable` leaves out what cannot be
+    decoded, instead of stopping.
     """
 
     name: str = Field(min_length=1)
@@ -52,11 +63,29 @@ class DataConfig(Table):
     size: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, Off] = None
     pad: int = Field(default=0, ge=0, le=64)
     train_size: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
+    fit: Fit = "squash"
+    test: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Off] = None
+    group: Annotated[Annotated[str, Field(min_length=1)] | None, Off] = None
+    skip_unreadable: bool = False
 
     @property
     def images_key(self) -> str:
         """What decides the prepared images; how many of them train or validate does not."""
-        return f"{self.name}|{self.size}|{self.pad}"
+        read = self.model_dump(exclude={"val", "train_size"})
+        return "|".join(f"{key}={value}" for key, value in read.items())
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.fit == "crop" and self.size is None:
+            raise ConfigError('`data.fit = "crop"` needs `data.size`, the side of the squares. Set it, such as to 256.')
+        if self.group is not None and self.group != NUMBERING:
+            try:
+                re.compile(self.group)
+            except re.error as error:
+                raise ConfigError(
+                    f'`data.group` must be a regular expression or "{NUMBERING}", but got `{self.group}`: {error}.'
+                ) from None
+        return self
 
 
 Activation = Literal["tanh", "scaled-tanh", "relu", "gelu", "sigmoid"]
@@ -383,6 +412,13 @@ def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
 
 FINDABLE: dict[str, str] = {RATE: "retune", EPOCHS: "equal-seconds"}
 """Factors whose values an arm may leave to be found, and the word that says so."""
-LATER_KEYS: dict[str, Value] = {"train.shuffle": True, "train.engine": "auto"}
+LATER_KEYS: dict[str, Value] = {
+    "train.shuffle": True,
+    "train.engine": "auto",
+    "data.fit": "squash",
+    "data.test": None,
+    "data.group": None,
+    "data.skip_unreadable": False,
+}
 """Keys added since recipes were first stored, with the value that says nothing new."""
 _VAL_FORMS = 'a number of images of at least 1, a fraction between 0 and 1, "test" or "off"'

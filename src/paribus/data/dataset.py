@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import numpy as np
@@ -16,11 +17,13 @@ from paribus.errors import DataError
 class Split:
     """Images and their classes.
 
-    `images` is uint8 (N, C, H, W) with C = 1 (grey) or 3 (RGB); `labels` is int64 (N,), from 0.
+    `images` is uint8 (N, C, H, W) with C = 1 (grey) or 3 (RGB); `labels` is int64 (N,), from 0. `groups` is int64 (N,)
+    or None: images of one number show the same person, place or burst, over all splits of the data set.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,7 +34,8 @@ class Dataset:
     """One data set, prepared: every image at one size.
 
     `val` is the source's own validation split or None. `fingerprint` is a hexadecimal digest of the source's contents
-    and of how they were prepared. The order of examples is the source's and never changes.
+    and of how they were prepared. The order of examples is the source's and never changes. `skipped` tells of each file
+    that was left out why it cannot be read, by its path.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Dataset:
     train: Split
     val: Split | None
     test: Split
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
@@ -83,6 +88,8 @@ def _require_whole(name: str, split: Split, num_classes: int) -> None:
             f"The labels of {name} must be int64 with one label per image, but got {labels.dtype} {labels.shape} for "
             f"{len(images)} images."
         )
+    if split.groups is not None and split.groups.shape != labels.shape:
+        raise DataError(f"The groups of {name} must be one per image, but got {split.groups.shape} for {len(images)}.")
     if len(labels) == 0:
         raise DataError(f"{name} must hold at least one image, but it is empty.")
     if labels.min() < 0 or labels.max() >= num_classes:

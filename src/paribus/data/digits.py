@@ -34,7 +34,7 @@ class Digits(Reader):
         """Yield the digest that is known."""
         yield "digits", _DIGEST
 
-    def read(self, size: int | None = None) -> Dataset:
+    def read(self) -> Dataset:
         """Take the digits out of scikit-learn."""
         from sklearn.datasets import load_digits
 
@@ -52,4 +52,4 @@ class Digits(Reader):
         splits = {
             name: Split(images[chosen, None], labels[chosen]) for name, chosen in (("train", train), ("test", test))
         }
-        return self._dataset(splits, size, self.classes)
+        return self._dataset(splits, self.classes)

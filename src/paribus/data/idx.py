@@ -31,9 +31,9 @@ class IdxFolder(Reader):
         for part in _PARTS:
             yield part, bytes_digest(_bytes_of(self._file(part)))
 
-    def read(self, size: int | None = None) -> Dataset:
+    def read(self) -> Dataset:
         """Decode the four files."""
-        return self._dataset({"train": self._split("train"), "test": self._split("t10k")}, size, self.classes)
+        return self._dataset({"train": self._split("train"), "test": self._split("t10k")}, self.classes)
 
     @staticmethod
     def fits(folder: Path) -> bool:

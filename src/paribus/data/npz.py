@@ -29,11 +29,11 @@ class NpzFile(Reader):
         """Yield the file's digest."""
         yield "npz", file_digest(self.path)
 
-    def read(self, size: int | None = None) -> Dataset:
+    def read(self) -> Dataset:
         """Decode the arrays."""
         arrays = self._arrays()
         keys = self._keys(set(arrays))
-        return self._dataset({split: self._split(arrays, *pair) for split, pair in keys.items()}, size, self.classes)
+        return self._dataset({split: self._split(arrays, *pair) for split, pair in keys.items()}, self.classes)
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         try:

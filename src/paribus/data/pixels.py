@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from paribus.config import Fit
 from paribus.errors import DataError
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_BITS = 65535
+_RESERVE = 2
+"""How many times the pixels per side that are asked for a reduced JPEG must have, so that resizing smooths it."""
 # What Pillow's decoders raise on damaged files; the list grew with the formats.
 _DAMAGE = (
     OSError,
@@ -37,14 +39,16 @@ class UnreadableImageError(DataError):
     """One image cannot be decoded; the text is the reason. Readers collect these into one DataError."""
 
 
-def decode(content: bytes, size: int | None = None) -> npt.NDArray[np.uint8]:
+def decode(content: bytes, size: int | None = None, fit: Fit = "squash") -> npt.NDArray[np.uint8]:
     """Decode one image file, turned upright as its EXIF orientation says.
 
-    Transparent pixels are laid over white; 16-bit grey keeps its upper eight bits.
+    Transparent pixels are laid over white; 16-bit grey keeps its upper eight bits. A JPEG is decoded at a half, a
+    quarter or an eighth of its size where that leaves at least twice the pixels per side that are asked for.
 
     Args:
         content: The bytes of the file.
-        size: Resize to size x size pixels, bilinear with antialiasing; None keeps the image's own size.
+        size: Resize to size x size pixels, with antialiasing; None keeps the image's own size.
+        fit: "squash" resizes both sides, bilinear; "crop" resizes the shorter side, bicubic, and keeps the middle.
 
     Returns:
         (H, W) if the image is grey, else (H, W, 3), RGB.
@@ -55,17 +59,21 @@ def decode(content: bytes, size: int | None = None) -> npt.NDArray[np.uint8]:
     if not content:
         raise UnreadableImageError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as opened:
-                opened.load()
-                image = _in_eight_bits(ImageOps.exif_transpose(opened))
+        with Image.open(io.BytesIO(content)) as opened:
+            _require_sane(opened)
+            if size is not None:
+                opened.draft(None, (_RESERVE * size, _RESERVE * size))
+            opened.load()
+            image = _in_eight_bits(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image of a known format") from None
     except _DAMAGE as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
     if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+        if fit == "crop":
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        else:
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image)
 
 
@@ -82,6 +90,13 @@ def resized(images: npt.NDArray[np.uint8], size: int | None) -> npt.NDArray[np.u
 def padded(images: npt.NDArray[np.uint8], pad: int) -> npt.NDArray[np.uint8]:
     """Add a border of `pad` zeros on every side of images (N, C, H, W)."""
     return np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad))) if pad else images
+
+
+def _require_sane(image: Image.Image) -> None:
+    # Pillow only warns up to twice this number. Turning its warning into an error would reach into other threads.
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise ValueError(f"its {pixels:,} pixels are more than {most:,}, as a decompression bomb's would be")
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from paribus.config import DataConfig
 from paribus.data.dataset import Dataset, Split
 from paribus.data.pixels import padded
-from paribus.data.reader import SPLITS
+from paribus.data.reader import SPLITS, Reading
 from paribus.data.sources import SOURCES, cache_folder, locate, require_published
 from paribus.errors import DataError
 
@@ -41,20 +41,21 @@ def prepare(config: DataConfig, data_dir: Path | None = None, *, download: bool 
     Two processes may do this at once: each writes a folder of its own, and the first to finish puts it in place.
 
     Args:
-        config: `name`, `size` and `pad` are used.
+        config: All but `val` and `train_size` is used.
         data_dir: The folder that is searched first for known data sets.
         download: Whether a known data set that is missing may be downloaded.
 
     Raises:
         DataError: If the data set is missing or damaged, or the cache cannot be written.
     """
-    reader = locate(config.name, data_dir, download=download)
-    text = f"{reader.fingerprint()}/{config.size}/{config.pad}"
+    how = Reading.of(config)
+    reader = dataclasses.replace(locate(config.name, data_dir, download=download), how=how)
+    text = f"{reader.fingerprint()}/{how.key()}/{config.pad}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     folder = cache_folder() / "prepared" / fingerprint
     if not (folder / _META).is_file():
-        dataset = reader.read(config.size)
-        if config.name in SOURCES:
+        dataset = reader.read()
+        if config.name in SOURCES and config.test is None:
             require_published(config.name, dataset)
         _write(folder, _finished(dataset, config.pad, fingerprint))
     return Prepared(folder, fingerprint, reader.name)
@@ -62,7 +63,7 @@ def prepare(config: DataConfig, data_dir: Path | None = None, *, download: bool 
 
 def _finished(dataset: Dataset, pad: int, fingerprint: str) -> Dataset:
     def framed(split: Split) -> Split:
-        return Split(padded(split.images, pad), split.labels)
+        return dataclasses.replace(split, images=padded(split.images, pad))
 
     val = None if dataset.val is None else framed(dataset.val)
     return dataclasses.replace(
@@ -81,7 +82,12 @@ def load_prepared(folder: Path) -> Dataset:
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
         splits = {
-            name: Split(_mapped(folder, name, "images"), _mapped(folder, name, "labels")) for name in meta["splits"]
+            name: Split(
+                _mapped(folder, name, "images"),
+                _mapped(folder, name, "labels"),
+                _mapped(folder, name, "groups") if meta.get("grouped") else None,
+            )
+            for name in meta["splits"]
         }
         return Dataset(
             meta["name"],
@@ -90,6 +96,7 @@ def load_prepared(folder: Path) -> Dataset:
             splits["train"],
             splits.get("val"),
             splits["test"],
+            meta.get("skipped", {}),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
@@ -118,7 +125,9 @@ def _write(folder: Path, dataset: Dataset) -> None:
 def _fill(folder: Path, dataset: Dataset) -> None:
     parts = {name: split for name in SPLITS if (split := getattr(dataset, name)) is not None}
     for name, split in parts.items():
-        for part, array in (("images", split.images), ("labels", split.labels)):
+        for part, array in vars(split).items():
+            if array is None:
+                continue
             with (folder / f"{name}-{part}.npy").open("wb") as file:
                 np.save(file, array, allow_pickle=False)
                 _flush(file)
@@ -127,6 +136,8 @@ def _fill(folder: Path, dataset: Dataset) -> None:
         "fingerprint": dataset.fingerprint,
         "class_names": dataset.class_names,
         "splits": list(parts),
+        "grouped": dataset.train.groups is not None,
+        "skipped": dict(dataset.skipped),
     }
     with (folder / _META).open("w", encoding="utf-8") as text:
         json.dump(meta, text, indent=1)

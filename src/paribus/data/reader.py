@@ -13,18 +13,44 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from paribus.config import DataConfig, Fit
 from paribus.data.dataset import Dataset, Split
 from paribus.data.pixels import resized
 from paribus.errors import DataError
 
 SPLITS = ("train", "val", "test")
+SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What splits are called, in lower case."""
 _DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a data set is to be read: the keys of `DataConfig` that decide its images and its test split."""
+
+    size: int | None = None
+    fit: Fit = "squash"
+    test: float | None = None
+    group: str | None = None
+    skip_unreadable: bool = False
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Reading:
+        """Return what a recipe asks for."""
+        return cls(config.size, config.fit, config.test, config.group, config.skip_unreadable)
+
+    def key(self) -> str:
+        """Return a text that tells readings apart."""
+        plain = Reading(self.size)
+        more = "".join(f"/{name}={value}" for name, value in vars(self).items() if value != getattr(plain, name))
+        return f"{self.size}{more}"
 
 
 @dataclass(frozen=True)
 class Reader(ABC):
     """One data set on disk. `classes` are its names in order, or None where the files decide them.
 
+    `how` says how its images are read; the fingerprint is that of the contents alone.
     `version` changes whenever the same files would give other images, labels or class names.
     """
 
@@ -33,20 +59,18 @@ class Reader(ABC):
     name: str
     path: Path
     classes: tuple[str, ...] | None = None
+    how: Reading = Reading()
 
     @abstractmethod
     def contents(self) -> Iterator[tuple[str, str]]:
         """Yield the name of each file inside the data set and the digest of its bytes, in a fixed order."""
 
     @abstractmethod
-    def read(self, size: int | None = None) -> Dataset:
+    def read(self) -> Dataset:
         """Decode every image.
 
-        Args:
-            size: Resize to size x size pixels; None keeps the images as they are.
-
         Raises:
-            DataError: If a file is missing or damaged, or its labels make no classes.
+            DataError: If a file is missing or damaged, its labels make no classes, or it cannot be read so.
         """
 
     def fingerprint(self) -> str:
@@ -55,14 +79,21 @@ class Reader(ABC):
         parts += [text for pair in self.contents() for text in pair]
         return bytes_digest("".join(f"{len(part)}:{part}" for part in parts).encode())
 
-    def _dataset(self, splits: Mapping[str, Split], size: int | None, classes: tuple[str, ...] | None) -> Dataset:
-        classes = _classes_of({name: split.labels for name, split in splits.items()}, self.path, classes)
+    def _dataset(self, splits: Mapping[str, Split], classes: tuple[str, ...] | None) -> Dataset:
+        """Return the data set of arrays, which have no files to be looked at one by one."""
+        asked = [name for name, value in vars(self.how).items() if name != "size" and value != getattr(Reading(), name)]
+        if asked:
+            raise DataError(
+                f"`data.{asked[0]}` must be left out for `{self.path}`: it is for data sets of image files: a folder, "
+                "a zip or a csv file."
+            )
+        classes = classes_of({name: split.labels for name, split in splits.items()}, self.path, classes)
         shapes = {name: split.images.shape[1:] for name, split in splits.items()}
         if len(set(shapes.values())) > 1:
             raise DataError(
                 f"The images of all splits must have one shape (C, H, W), but in `{self.path}` got {shapes}."
             )
-        whole = {name: Split(resized(split.images, size), split.labels) for name, split in splits.items()}
+        whole = {name: Split(resized(split.images, self.how.size), split.labels) for name, split in splits.items()}
         return Dataset(self.name, self.fingerprint(), classes, whole["train"], whole.get("val"), whole["test"])
 
 
@@ -90,7 +121,7 @@ def readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _classes_of(
+def classes_of(
     labels: Mapping[str, npt.NDArray[np.int64]], where: Path, given: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     """Return the names of the classes, after checking that the labels are 0 to K - 1 and train has each of them."""

@@ -20,6 +20,7 @@ from paribus.data.folders import ImageFolders
 from paribus.data.idx import IdxFolder
 from paribus.data.npz import NpzFile
 from paribus.data.reader import Reader
+from paribus.data.table import CsvFile
 from paribus.errors import DataError, nearest
 
 _DOWNLOAD_TIMEOUT_S = 30.0
@@ -29,7 +30,8 @@ _DOWNLOAD_TIMEOUT_S = 30.0
 class Source:
     """One known data set.
 
-    `train_counts` and `test_counts` are images per class, in the order of `classes`; `image_shape` is (C, H, W).
+    `train_counts` and `test_counts` are images per class, in the order of `classes`; `image_shape` is (C, H, W), None
+    where images have many sizes: then `DataConfig.size` is needed.
     `place` says which files belong where, below any folder that is searched; `find` looks for them there.
     `torchvision` names the class that downloads it, or is None where `origin` must be visited by hand.
     """
@@ -38,7 +40,7 @@ class Source:
     classes: tuple[str, ...]
     train_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int] | None
     citation: str
     licence: str
     origin: str
@@ -50,9 +52,9 @@ class Source:
     def summary(self) -> str:
         """Say in one line what it is."""
         train, test = sum(self.train_counts), sum(self.test_counts)
-        _, height, width = self.image_shape
+        size = "many sizes" if self.image_shape is None else "{1}x{2}".format(*self.image_shape)
         return (
-            f"{self.title}: {len(self.classes)} classes, {train:,} + {test:,} images of {height}x{width}; "
+            f"{self.title}: {len(self.classes)} classes, {train:,} + {test:,} images of {size}; "
             f"{self.citation}; {self.licence}"
         )
 
@@ -79,7 +81,7 @@ def locate(name: str, data_dir: Path | None = None, *, download: bool = True) ->
     """Return the reader of a data set; a known one that is missing is downloaded, if that is allowed.
 
     Args:
-        name: A key of `SOURCES`, or the path of a folder, zip or npz file.
+        name: A key of `SOURCES`, or the path of a folder, zip, csv or npz file.
         data_dir: The folder that is searched first for known data sets.
         download: Whether a known data set that is missing may be downloaded.
 
@@ -89,10 +91,10 @@ def locate(name: str, data_dir: Path | None = None, *, download: bool = True) ->
     if name in SOURCES:
         return _locate_known(name, data_dir, download=download)
     path = Path(name).expanduser()
-    if path.exists() or len(path.parts) > 1 or "/" in name or os.sep in name or path.suffix.lower() in (".zip", ".npz"):
+    if path.exists() or len(path.parts) > 1 or "/" in name or os.sep in name or path.suffix.lower() in _FILES:
         return _reader_of(path)
     raise DataError(
-        f"`data.name` must be one of {', '.join(SOURCES)}, or the path of a folder, zip or npz file, but got "
+        f"`data.name` must be one of {', '.join(SOURCES)}, or the path of a folder, zip, csv or npz file, but got "
         f"`{name}`, and `{Path.cwd()}` holds nothing of that name.{nearest(name, SOURCES)}"
     )
 
@@ -185,11 +187,11 @@ def _reader_of(path: Path) -> Reader:
         )
     if path.is_dir():
         return IdxFolder(name, path) if IdxFolder.fits(path) else ImageFolders(name, path)
-    if path.suffix.lower() in (".npz", ".zip"):
-        return NpzFile(name, path) if path.suffix.lower() == ".npz" else ImageFolders(name, path)
+    if path.suffix.lower() in _FILES:
+        return _FILES[path.suffix.lower()](name, path)
     raise DataError(
         f"A data set of your own must be a folder (of IDX files, or of train/ and test/ with class folders), a .zip of "
-        f"such class folders, or an .npz file, but `{path}` is none of them."
+        f"such class folders, a .csv of paths and labels, or an .npz file, but `{path}` is none of them."
     )
 
 
@@ -201,6 +203,14 @@ def _find_idx(name: str, torchvision: str, classes: tuple[str, ...]) -> Callable
     return find
 
 
+def _find_folders(name: str, classes: tuple[str, ...]) -> Callable[[Path], Reader | None]:
+    def find(folder: Path) -> Reader | None:
+        return ImageFolders(name, folder / name, classes) if (folder / name / "train").is_dir() else None
+
+    return find
+
+
+_FILES: dict[str, type[Reader]] = {".npz": NpzFile, ".zip": ImageFolders, ".csv": CsvFile}
 _DIGITS = tuple("0123456789")
 # fmt: off
 _CLOTHES = (
@@ -250,6 +260,30 @@ SOURCES: dict[str, Source] = {
         origin="the UCI Machine Learning Repository, 'Devanagari Handwritten Character Dataset'",
         place=f"{ZIP_NAME} (or the authors' {NPZ_NAME}) in a folder dhcd",
         find=lambda folder: find_dhcd(folder / "dhcd"),
+    ),
+    "dogs-vs-cats": Source(
+        title="Dogs vs. cats, a small part",
+        classes=("cat", "dog"),
+        train_counts=(101, 101),
+        test_counts=(250, 201),
+        image_shape=None,
+        citation="Elgendy 2020, Deep Learning for Vision Systems, chapter 6; photos of Kaggle's Dogs vs. Cats 2013",
+        licence="that of Kaggle's Dogs vs. Cats",
+        origin="github.com/moelgendy/deep_learning_for_vision_systems, chapter_06",
+        place="train, valid and test in a folder dogs-vs-cats",
+        find=_find_folders("dogs-vs-cats", ("cat", "dog")),
+    ),
+    "sign-digits": Source(
+        title="Sign language digits",
+        classes=_DIGITS,
+        train_counts=(170, 171, 171, 171, 172, 172, 172, 171, 173, 169),
+        test_counts=(5,) * 10,
+        image_shape=None,
+        citation="Mavi 2017, Sign Language Digits Dataset; split by Elgendy 2020, Deep Learning for Vision Systems",
+        licence="Apache-2.0",
+        origin="github.com/moelgendy/deep_learning_for_vision_systems, chapter_06",
+        place="train, valid and test in a folder sign-digits",
+        find=_find_folders("sign-digits", _DIGITS),
     ),
     "digits": Source(
         title="Optical recognition of handwritten digits",

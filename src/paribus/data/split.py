@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from paribus.config import DataConfig
 from paribus.data.dataset import Dataset, Split
+from paribus.data.groups import draw_groups, shares
 from paribus.errors import DataError
 from paribus.seeding import Purpose, numpy_generator
 
@@ -33,6 +34,7 @@ def draw(dataset: Dataset, config: DataConfig, seed: int) -> Drawn:
     """Draw the split of one run as `DataConfig` describes it.
 
     A larger `val` or `train_size` of the same seed extends the smaller one, up to the rounding of the class shares.
+    Where images are in groups, whole groups validate, so that there may be some more images than asked for.
 
     Args:
         dataset: The prepared images.
@@ -50,7 +52,9 @@ def draw(dataset: Dataset, config: DataConfig, seed: int) -> Drawn:
     else:
         val_indices = _val_indices(dataset, config.val, seed)
         rest = np.setdiff1d(rest, val_indices)
-        val = Split(dataset.train.images[val_indices], dataset.train.labels[val_indices])
+        train = dataset.train
+        groups = None if train.groups is None else train.groups[val_indices]
+        val = Split(train.images[val_indices], train.labels[val_indices], groups)
     if config.train_size is not None:
         rest = rest[_subset(dataset, rest, config.train_size, seed)]
     return Drawn(rest, val, val_is_test=config.val == "test")
@@ -72,23 +76,15 @@ def draw_stratified(
         Ascending indices (count,).
     """
     chosen = []
-    for label, share in enumerate(_shares(np.bincount(labels), count)):
+    for label, share in enumerate(shares(np.bincount(labels), count)):
         members = np.flatnonzero(labels == label)
         generator = numpy_generator(seed, purpose, index=f"{stream}-{label}")
         chosen.append(generator.permutation(members)[:share])
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def _shares(counts: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
-    # In whole numbers: a remainder in floating point could differ between machines.
-    shares, remainders = np.divmod(counts * total, counts.sum())
-    by_remainder = np.argsort(-remainders, kind="stable")
-    shares[by_remainder[: total - shares.sum()]] += 1
-    return shares
-
-
 def _val_indices(dataset: Dataset, val: int | float | None, seed: int) -> Indices:
-    labels = dataset.train.labels
+    labels, groups = dataset.train.labels, dataset.train.groups
     wish = _DEFAULT_VAL if val is None else val
     count = wish if isinstance(wish, int) else round(wish * len(labels))
     asked = f"data.val = {wish:g}" + (" (a tenth of train, where nothing is set)" if val is None else "")
@@ -97,7 +93,12 @@ def _val_indices(dataset: Dataset, val: int | float | None, seed: int) -> Indice
             f"`{asked}` must leave images to train on, but {dataset.name} has only {len(labels)} training images. "
             "Set `data.val` lower."
         )
-    indices = draw_stratified(labels, count, seed, "split")
+    if groups is None:
+        indices = draw_stratified(labels, count, seed, "split")
+    else:
+        indices = draw_groups(
+            labels, groups, count, lambda ids, stream: numpy_generator(seed, "split", index=stream).permutation(ids)
+        )
     _require_every_class(dataset, indices, f"{asked} makes {count} validation images, which", "higher")
     _require_every_class(
         dataset, np.setdiff1d(np.arange(len(labels)), indices), f"{asked} leaves train images that", "lower"
