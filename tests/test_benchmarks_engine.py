@@ -69,6 +69,20 @@ def test_epoch_row(load: Load) -> None:
     assert row == {"seconds": 2.0, "images_per_second": 30_000, "cores": 1.5, "loss": 0.25}
 
 
+def test_the_main_job_adds_epochs_up(load: Load) -> None:
+    kinds = [("tanh", "avg", "sgd", "128"), ("relu", "avg", "sgd", "128")]
+    rows = [
+        dict(zip(("activation", "pooling", "optimiser", "batch_size"), kind, strict=True))
+        | {"engine": engine, "epochs": epochs, "seconds_per_epoch": seconds}
+        for kind, epochs in zip(kinds, (3000, 600), strict=True)
+        for engine, seconds in (("native", 2.0), ("torch", 8.0), ("torch", 10.0))
+    ]
+    text = load("main_job").table(rows, 4000.0)
+    assert "from start to finish on 2 cores: 1 h 7 min." in text
+    assert "| tanh | avg | sgd | 128 | 3,000 | 2.00 | 9.00 | 4.50 |" in text
+    assert "native 1 h 0 min, torch 4 h 30 min." in text
+
+
 def test_every_way_exists_and_names_what_it_needs(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = load("worker")
     for module, function in worker.WAYS.values():
