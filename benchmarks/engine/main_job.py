@@ -23,7 +23,7 @@ from typing import Any
 
 from rows import write_rows
 
-from paribus import data
+from paribus import data, experiments
 from paribus.config import EPOCHS, Recipe
 from paribus.engines import ENGINES
 from paribus.experiment import Experiment, RunSpec
@@ -114,7 +114,7 @@ def seconds_per_epoch(recipe: Recipe, engine: str) -> list[float]:
     prepared = data.prepare(short.data)
     identity = ENGINES[engine].identity
     specs = [RunSpec("arm", seed, short, prepared.fingerprint, identity) for seed in range(WORKERS)]
-    experiment = Experiment.load("lenet-mnist")
+    experiment = Experiment.load(experiments.find("lenet-mnist"))
     found: dict[int, list[float]] = {seed: [] for seed in range(WORKERS)}
     with tempfile.TemporaryDirectory() as folder:
         results = Results.create(Path(folder) / "part", experiment, {})
