@@ -114,6 +114,52 @@ class CharCnnOptions(Table):
     dropout: Fraction = 0.2
 
 
+class PretrainedOptions(Table):
+    """Options of `pretrained`: a network of timm's that has learnt on other images.
+
+    `weights` is the path of a sidecar or its name below `PARIBUS_WEIGHTS`, "hub" for timm's own, or "none";
+    `backbone` is timm's name of the network, which a sidecar may tell. `train` is what learns: "head" (feature
+    extraction: the backbone is frozen, and the head is solved for), "stages-2" (the last two stages too) or "all".
+
+    A head that is solved for is "logistic" with L2 regularisation of `strength`, which cross-validation chooses where
+    it is None; instead of it "nearest" gives the class of the most similar training image, "majority" that of most
+    training images, "imagenet" what the weights' own head makes of the image. `start` is where fine-tuning finds its
+    head: drawn at random, or solved for (LP-FT; Kumar et al. 2022). `stage_decay` multiplies the learning rate from
+    each stage to the one before it. `batch_norm` says what happens to running statistics in fine-tuning. `input` is the
+    side in pixels of what the network sees, the middle of the prepared image; None takes that of the weights.
+    """
+
+    weights: str = Field(min_length=1)
+    backbone: Annotated[Annotated[str, Field(min_length=1)] | None, Off] = None
+    train: Annotated[str, Field(pattern=r"^(head|all|stages-[1-9]\d?)$")] = "head"
+    head: Literal["logistic", "nearest", "majority", "imagenet"] = "logistic"
+    strength: Annotated[PositiveFloat | None, Off] = None
+    start: Literal["random", "head"] = "random"
+    stage_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    batch_norm: Literal["frozen", "update"] = "frozen"
+    input: Annotated[Annotated[int, Field(ge=16, le=1024)] | None, Off] = None
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.weights == "none" and (self.train != "all" or self.start == "head"):
+            raise ConfigError(
+                '`model.weights = "none"` must be trained from scratch, train = "all" with start = "random", but got '
+                f"train = {self.train}, start = {self.start}: nothing in it has learnt anything yet."
+            )
+        if self.weights in ("hub", "none") and self.backbone is None:
+            raise ConfigError(
+                f'With `model.weights = "{self.weights}"` timm\'s name is needed as `model.backbone`. Add it.'
+            )
+        if self.train != "head" and self.head != "logistic":
+            raise ConfigError(
+                f"`model.head` must be logistic where a backbone is trained, but got {self.head} with train = "
+                f'{self.train}. Set `model.train` to "head".'
+            )
+        if self.train == "head" and self.start == "head":
+            raise ConfigError('`model.start = "head"` is where fine-tuning begins: take it out, or set train = "all".')
+        return self
+
+
 class ModelConfig(BaseModel):
     """Which network, with its own options as further keys of the table.
 
@@ -126,6 +172,7 @@ class ModelConfig(BaseModel):
         "lenet5": Lenet5Options,
         "lenet5-1998": Lenet5Of1998Options,
         "charcnn": CharCnnOptions,
+        "pretrained": PretrainedOptions,
     }
 
     name: str = Field(min_length=1)
@@ -149,23 +196,41 @@ class ModelConfig(BaseModel):
         return {"name": name, **options.model_dump()}
 
     @property
+    def is_solved(self) -> bool:
+        """Whether only a head is solved for: there are no epochs, and no learning rate."""
+        return self.name == "pretrained" and self.options["train"] == "head"
+
+    @property
     def options(self) -> dict[str, Any]:
         """The keys besides `name`, complete with defaults for a built-in model."""
         return dict(self.model_extra or {})
 
 
 class OptimConfig(Table):
-    """The optimiser, by torch's names and defaults. `betas` serve adam and adamw; None means torch's default."""
+    """The optimiser, by torch's names and defaults. `betas` serve adam and adamw; None means torch's default.
 
-    name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd"
+    lbfgs is for heads that are solved for: to convergence, from a first step of length 1, with nothing to set.
+    """
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"] = "sgd"
     lr: PositiveFloat
     momentum: Fraction = 0.0
     nesterov: bool = False
     weight_decay: NonNegativeFloat = 0.0
     betas: Annotated[list[Fraction] | None, Off] = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_lbfgs(cls, value: object) -> object:
+        return {"lr": 1.0, **value} if isinstance(value, Mapping) and value.get("name") == "lbfgs" else value
+
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
+        if self.name == "lbfgs" and (self.lr != 1 or self.weight_decay):
+            raise ConfigError(
+                f"lbfgs must be left with lr = 1 and without weight decay, but got lr = {self.lr:g}, weight_decay = "
+                f"{self.weight_decay:g}. `model.strength` regularises a head."
+            )
         if self.momentum and self.name not in ("sgd", "rmsprop"):
             raise ConfigError(
                 f"`optim.momentum` belongs to sgd and rmsprop, but got {self.momentum:g} with {self.name}. "
@@ -244,7 +309,7 @@ class TrainConfig(Table):
     label_smoothing: Fraction = 0.0
     keep: Literal["last", "best"] = "last"
     patience: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
-    engine: Literal["auto", "native", "torch"] = "auto"
+    engine: Literal["auto", "native", "torch", "features"] = "auto"
 
 
 class Recipe(Table):
@@ -286,6 +351,25 @@ class Recipe(Table):
             raise ConfigError(
                 f"`schedule.warmup_epochs` must be below `train.epochs`, but got {self.schedule.warmup_epochs:g} of "
                 f"{self.train.epochs} epochs. Shorten the warm-up, or train longer."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_solved(self) -> Self:
+        solved = self.model.is_solved
+        if solved != (self.optim.name == "lbfgs"):
+            raise ConfigError(
+                "`optim.name` must be lbfgs where only a head is solved for, and nowhere else, but got "
+                f"{self.optim.name} for {self.model.name}{' with train = head' if solved else ''}. Give the arm an "
+                "optimiser of its own, and declare the two factors `together`."
+            )
+        plain = {"train.epochs": 1, "train.patience": None, "train.keep": "last", "schedule.name": "constant"}
+        set_to = {name: self.factor(name) for name in plain} | {"augment": self.augment != AugmentConfig()}
+        other = [name for name, value in (plain | {"augment": False}).items() if set_to[name] != value]
+        if solved and other:
+            raise ConfigError(
+                "A head that is solved for must have `train.epochs` of 1, and no schedule, patience or augmentation, "
+                f"but `{other[0]}` is {set_to[other[0]]}. Take it out, or train the backbone too."
             )
         return self
 

@@ -11,6 +11,8 @@ from torch.nn import functional
 from paribus.batches import Batches, Normalisation
 
 BATCH = 500
+PIXELS = 1 << 21
+"""The most examples, and the most pixels of one channel, that go through a model at once."""
 
 
 @torch.inference_mode()
@@ -34,7 +36,8 @@ def logits_of(
     was_training = model.training
     model.eval()
     parts = []
-    for some in chosen.split(BATCH):
+    height, width = batches.images.shape[2:]
+    for some in chosen.split(max(1, min(BATCH, PIXELS // (height * width)))):
         images = batches.gather(some)
         parts.append(model(normalisation.apply(images if change is None else change(images))).float())
     model.train(was_training)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ from torch import nn
 from paribus.config import OptimConfig, ScheduleConfig
 
 
-def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimConfig, parameters: Iterable[nn.Parameter], scales: Sequence[float] | None = None
+) -> torch.optim.Optimizer:
     """Build the optimiser, fused into one call per step where torch can.
 
     `load_state_dict` of the result gives each buffer the memory layout of its parameter, since the fused steps walk
@@ -22,6 +24,7 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> 
     Args:
         config: Which one, with its rates.
         parameters: What to train, already on its device and in its memory layout.
+        scales: By what `set_rate` multiplies the rate of each of them; None for 1.
     """
     _do_without_compiler()
     given = list(parameters)
@@ -34,9 +37,21 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> 
         options["betas"] = tuple(config.betas)
     if config.name in FUSED and all(parameter.device.type in FUSED[config.name] for parameter in given):
         options["fused"] = True
-    optimizer: torch.optim.Optimizer = OPTIMIZERS[config.name](given, **options)
+    groups: list[dict[str, Any]] = [{"params": given, "scale": 1.0}]
+    if scales is not None:
+        by_scale: dict[float, list[nn.Parameter]] = {}
+        for parameter, scale in zip(given, scales, strict=True):
+            by_scale.setdefault(scale, []).append(parameter)
+        groups = [{"params": some, "scale": scale} for scale, some in by_scale.items()]
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[config.name](groups, **options)
     optimizer.register_load_state_dict_post_hook(_follow_layouts)
     return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step; each group has its share of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
 
 
 def update(optimizer: torch.optim.Optimizer) -> None:

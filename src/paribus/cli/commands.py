@@ -35,7 +35,7 @@ DataDirOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="Runs trained at once.  [as many as cores]")
 ]
-EngineOption = Annotated[str, typer.Option("--engine", metavar="auto|native|torch", help="What trains.")]
+EngineOption = Annotated[str, typer.Option("--engine", metavar="auto|native|torch|features", help="What trains.")]
 
 
 def _print_version(asked: bool) -> None:

@@ -22,11 +22,13 @@ _DEFAULT_VAL = 0.1
 class Drawn:
     """One run's split: `train_indices` int64 (N,), ascending, index `dataset.train`; `val` validates.
 
-    `val_is_test` says that `val` is the test split, which marks the result.
+    `val_indices` are those of `val` in `dataset.train`, None where it was not drawn from there. `val_is_test` says that
+    `val` is the test split, which marks the result.
     """
 
     train_indices: Indices
     val: Split
+    val_indices: Indices | None
     val_is_test: bool
 
 
@@ -45,6 +47,7 @@ def draw(dataset: Dataset, config: DataConfig, seed: int) -> Drawn:
         DataError: If a part would have more images than there are, or fewer than one of each class.
     """
     rest: Indices = np.arange(len(dataset.train), dtype=np.int64)
+    val_indices: Indices | None = None
     if config.val == "test":
         val = dataset.test
     elif config.val is None and dataset.val is not None:
@@ -57,7 +60,7 @@ def draw(dataset: Dataset, config: DataConfig, seed: int) -> Drawn:
         val = Split(train.images[val_indices], train.labels[val_indices], groups)
     if config.train_size is not None:
         rest = rest[_subset(dataset, rest, config.train_size, seed)]
-    return Drawn(rest, val, val_is_test=config.val == "test")
+    return Drawn(rest, val, val_indices, val_is_test=config.val == "test")
 
 
 def draw_stratified(

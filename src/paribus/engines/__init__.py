@@ -98,12 +98,17 @@ def load(name: str) -> Engine:
     return engine
 
 
-def _serves_all(_: Recipe, __: tuple[int, int, int], ___: int) -> str | None:
-    return None
+def _trains(recipe: Recipe, _: tuple[int, int, int], __: int) -> str | None:
+    return "a head on frozen features is solved for, not trained" if recipe.model.is_solved else None
+
+
+def _solves(recipe: Recipe, _: tuple[int, int, int], __: int) -> str | None:
+    return None if recipe.model.is_solved else "it only solves for heads on frozen features"
 
 
 ENGINES: dict[str, EngineEntry] = {
     "native": EngineEntry("native", 2, "paribus.engines.native.engine:NativeEngine", native.refuses),
-    "torch": EngineEntry("torch", 1, "paribus.engines.torch_engine:TorchEngine", _serves_all),
+    "torch": EngineEntry("torch", 1, "paribus.engines.torch_engine:TorchEngine", _trains),
+    "features": EngineEntry("features", 1, "paribus.engines.features_engine:FeaturesEngine", _solves),
 }
 """The fastest first: `choose` takes the first that can serve."""

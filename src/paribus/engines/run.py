@@ -19,10 +19,12 @@ from paribus.augment import Augmenter
 from paribus.batches import Batches, Normalisation
 from paribus.data import Dataset, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd, TuningEnd
+from paribus.engines.features_engine import solved_head
 from paribus.engines.run_state import RunState
 from paribus.evaluate import loss_and_accuracy
 from paribus.experiment import RunSpec
 from paribus.models import build_model
+from paribus.models.pretrained import Pretrained
 from paribus.optim import learning_rate
 from paribus.probes import layer_gradient_norms, probe
 from paribus.seeding import derive, torch_generator
@@ -60,8 +62,11 @@ class Run(ABC):
         self.train_indices = torch.from_numpy(drawn.train_indices)
         self.val_is_test = drawn.val_is_test
         self.train, self.val = Batches(dataset.train), Batches(drawn.val)
-        self.normalisation = Normalisation.of(self.train.images, self.train_indices)
         self.model = self.new_model()
+        # A pretrained network brings the normalisation that it was trained with.
+        self.normalisation = getattr(self.model, "normalisation", None) or Normalisation.of(
+            self.train.images, self.train_indices
+        )
         self.state = RunState(self, spec.recipe.train)
 
     @abstractmethod
@@ -99,7 +104,10 @@ class Run(ABC):
     def new_model(self) -> nn.Module:
         """Build the network with its initial weights."""
         shape, num_classes = self.dataset.image_shape, self.dataset.num_classes
-        return build_model(self.recipe.model, shape, num_classes, self.spec.seed)
+        model = build_model(self.recipe.model, shape, num_classes, self.spec.seed)
+        if isinstance(model, Pretrained) and model.options.start == "head":
+            solved_head(self.spec, self.dataset).put_into(model.classifier.head)
+        return model
 
     def augmenter(self, epoch: int) -> Augmenter:
         """Return what changes the training images of an epoch."""

@@ -14,7 +14,8 @@ from paribus.data import Dataset
 from paribus.engines.run import FINITE_CHECK_STEPS, Run, SerialEngine, Sums
 from paribus.evaluate import logits_of
 from paribus.experiment import RunSpec
-from paribus.optim import build_optimizer, update
+from paribus.models.pretrained import Pretrained
+from paribus.optim import build_optimizer, set_rate, update
 from paribus.probes import layer_gradient_norms
 from paribus.store import Arrays
 
@@ -24,7 +25,10 @@ class TorchRun(Run):
 
     def __init__(self, spec: RunSpec, dataset: Dataset) -> None:
         super().__init__(spec, dataset)
-        self.optimizer = build_optimizer(spec.recipe.optim, list(self.model.parameters()))
+        rates = self.model.rates() if isinstance(self.model, Pretrained) else None
+        learning = [each for _, each in self.model.named_parameters() if rates is None or each.requires_grad]
+        scales = None if rates is None else list(rates.values())
+        self.optimizer = build_optimizer(spec.recipe.optim, learning, scales)
 
     def pass_over_train(self, epoch: int) -> Sums:
         """Make one update per batch: the training loop."""
@@ -39,9 +43,7 @@ class TorchRun(Run):
         model.train()
         steps = 0
         for indices in self.batches(epoch):
-            rate = self.rate((epoch - 1) * self.steps_per_epoch + steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(self.optimizer, self.rate((epoch - 1) * self.steps_per_epoch + steps))
             logits, labels, loss = self.forward(model, indices, augmenter)
             self.optimizer.zero_grad()
             loss.backward()

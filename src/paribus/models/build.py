@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltInModel:
-    """A network family of the package: the module and class that hold it, and one line on what it is."""
+    """A network family of the package: the module and class that hold it, and one line on what it is.
+
+    One that `takes_seed` draws its weights itself, or has them from elsewhere.
+    """
 
     module: str
     class_name: str
     title: str
+    takes_seed: bool = False
 
     def load(self) -> type[nn.Module]:
         """Import the class, and torch with it."""
@@ -54,6 +58,8 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], num_clas
         torch.default_generator.manual_seed(derive(seed, "init"))
         if is_user_model(config):
             model = user_model(config, image_shape, num_classes)
+        elif MODELS[config.name].takes_seed:
+            model = MODELS[config.name].load()(image_shape, num_classes, seed, **config.options)
         else:
             model = MODELS[config.name].load()(image_shape, num_classes, **config.options)
             _initialise(model, seed)
@@ -126,5 +132,8 @@ MODELS: dict[str, BuiltInModel] = {
     ),
     "charcnn": BuiltInModel(
         "paribus.models.charcnn", "CharCnn", "five batch-normalised convolutions for handwritten characters"
+    ),
+    "pretrained": BuiltInModel(
+        "paribus.models.pretrained", "Pretrained", "any network of timm, with what it has learnt on other images", True
     ),
 }

@@ -25,11 +25,16 @@ def is_user_model(config: ModelConfig) -> bool:
 
 
 def model_code_digest(config: ModelConfig) -> str | None:
-    """Return the SHA-256 of the file that holds the user's class, or None for a built-in model.
+    """Return the SHA-256 of the file that holds the user's class, a digest of pretrained weights, or else None.
 
     Raises:
         ModelError: If the file or module is not there.
+        WeightsError: If the weights are not there.
     """
+    if config.name == "pretrained":
+        from paribus.transfer.weights import find_weights
+
+        return find_weights(config.options["weights"], config.options["backbone"]).digest
     if not is_user_model(config):
         return None
     return hashlib.sha256(_source(config.name).read_bytes()).hexdigest()

@@ -14,7 +14,12 @@ from paribus.config import ModelConfig, Recipe
 from paribus.engines.native import build
 
 LONGEST_S = 15
-_SERVED = {"lenet5": None, "lenet5-1998": None, "charcnn": "`charcnn` normalises batches"}
+_SERVED = {
+    "lenet5": None,
+    "lenet5-1998": None,
+    "charcnn": "`charcnn` normalises batches",
+    "pretrained": "timm's networks are torch's",
+}
 
 
 def refuses(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int) -> str | None:
