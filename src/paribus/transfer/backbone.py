@@ -248,7 +248,7 @@ def _network(weights: Weights, size: int | None) -> Any:
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelError(
             f"timm must be able to build `{weights.architecture}` with {arguments}, but it raised "
-            f"{type(error).__name__}: {error}. Correct `model_args` in the sidecar, or the input size."
+            f"{type(error).__name__}: {error}. Correct the weights' `model_args`, their file, or the input size."
         ) from error
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,7 @@ Labels = npt.NDArray[np.int64]
 FOLDS = 5
 _GRID = range(-8, 1)
 _WIDEST_GRID = range(-16, 9)
-_GRADIENT = 1e-6
+_GRADIENT = 1e-8
 _MOST_STEPS = 10_000
 
 
@@ -84,7 +86,8 @@ def fit_logistic(features: Array, labels: Labels, num_classes: int, strength: fl
         DataError: If a class has no examples, or features are not finite.
         ModelError: If L-BFGS does not converge.
     """
-    return _Solver(features, labels, num_classes).solve(strength)
+    with _one_thread():
+        return _Solver(features, labels, num_classes).solve(strength)
 
 
 def choose_strength(
@@ -108,12 +111,13 @@ def choose_strength(
         DataError: If a class has too few examples, or features are not finite.
         ModelError: If L-BFGS does not converge.
     """
-    if val is not None:
-        return _search([(_Solver(features, labels, num_classes), *val)], folds=None)
-    folds = _folds(labels, num_classes, seed)
-    held_out = [folds == fold for fold in range(folds.max() + 1)]
-    parts = [(_Solver(features[~held], labels[~held], num_classes), features[held], labels[held]) for held in held_out]
-    return _search(parts, folds=len(parts))
+    with _one_thread():
+        if val is not None:
+            return _search([(_Solver(features, labels, num_classes), *val)], folds=None)
+        folds = _folds(labels, num_classes, seed)
+        rest = [folds != fold for fold in range(folds.max() + 1)]
+        parts = [(_Solver(features[fit], labels[fit], num_classes), features[~fit], labels[~fit]) for fit in rest]
+        return _search(parts, folds=len(parts))
 
 
 def nearest_neighbour(features: Array, labels: Labels, num_classes: int, queries: Array) -> Array:
@@ -178,6 +182,14 @@ def imagenet_classes(logits: Array, labels: Sequence[str] | None, class_names: S
         )
     sets = [logits[:, IMAGENET_SETS[name.lower()]].astype(np.float64) for name in class_names]
     return np.stack([np.logaddexp.reduce(each, axis=1) for each in sets], axis=1).astype(np.float32)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Keep linear algebra to one thread: these matrices are small, and threads that wait for each other cost more."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
 
 
 class _Solver:
