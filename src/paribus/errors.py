@@ -28,6 +28,10 @@ class ModelError(ParibusError):
     """A model cannot be built, or does not fit the data."""
 
 
+class WeightsError(ModelError):
+    """Pretrained weights are missing, damaged, or not of the form they claim."""
+
+
 class StoreError(ParibusError):
     """A result folder cannot be read or written."""
 

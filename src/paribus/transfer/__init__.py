@@ -1,0 +1,35 @@
+"""Transfer learning: pretrained weights and backbones, frozen features kept on disk, heads that are solved for."""
+
+from paribus.transfer.backbone import Backbone, Classifier, Preprocessing, build_backbone, frozen, stages
+from paribus.transfer.features import Extractor, Features, View
+from paribus.transfer.heads import (
+    LogisticHead,
+    Strength,
+    choose_strength,
+    fit_logistic,
+    imagenet_classes,
+    majority,
+    nearest_neighbour,
+)
+from paribus.transfer.weights import Weights, find_weights
+
+__all__ = [
+    "Backbone",
+    "Classifier",
+    "Extractor",
+    "Features",
+    "LogisticHead",
+    "Preprocessing",
+    "Strength",
+    "View",
+    "Weights",
+    "build_backbone",
+    "choose_strength",
+    "find_weights",
+    "fit_logistic",
+    "frozen",
+    "imagenet_classes",
+    "majority",
+    "nearest_neighbour",
+    "stages",
+]

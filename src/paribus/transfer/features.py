@@ -1,0 +1,252 @@
+"""What a frozen backbone makes of images, computed once and kept on disk by the digest of all that decides it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from paribus.data.sources import cache_folder
+from paribus.errors import DataError, ModelError
+from paribus.transfer.backbone import Backbone, frozen
+
+Backend = Literal["onnxruntime", "torch"]
+Array = npt.NDArray[np.float32]
+
+TOLERANCE = 1e-4
+"""The largest difference between the two backends' features on a batch, as a share of the largest feature."""
+_MOST_IN_A_BATCH = 8
+_PIXELS_OF_A_BATCH = 1 << 21
+
+
+@dataclass(frozen=True)
+class View:
+    """One way in which images are changed before the backbone sees them.
+
+    `name` says all that decides the change, seed and number of the view included: features are kept by it. `change`
+    maps raw images uint8 (B, C, H, W) and their indices int64 (B,) to raw images, 0 to 255 as uint8 or float; it must
+    give the same whenever it is called with the same.
+    """
+
+    name: str
+    change: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features float32 (N, num_features), one row per image, and how they came to be.
+
+    `backend` computed them; `cached` says that this was at another time. `values` that were read from the cache are
+    mapped into memory; what is written into them stays this process's own.
+    """
+
+    values: Array
+    backend: Backend
+    cached: bool
+
+
+class Extractor:
+    """Computes the features of a frozen backbone, by onnxruntime where that serves, else by torch.
+
+    onnxruntime runs small backbones several times as fast on a CPU as torch. It is used if its features of the first
+    batch are those of torch, within `TOLERANCE`; `refusal` says why it was not used. It has as many threads as torch.
+
+    Images go through in batches of one size, the last one filled up with black ones: an image's features depend
+    neither on how many there are nor on what is already kept.
+
+    Args:
+        backbone: The network; it must not be trained while this is in use.
+        backend: Insist on one; None chooses.
+    """
+
+    def __init__(self, backbone: Backbone, backend: Backend | None = None) -> None:
+        self.backbone, self.wanted = backbone, backend
+        height, width = backbone.preprocessing.size
+        self.batch_size = max(1, min(_MOST_IN_A_BATCH, _PIXELS_OF_A_BATCH // (height * width)))
+        self.refusal: str | None = None
+        self._session: Any = None
+        self._has_chosen = False
+
+    def features(self, images: npt.NDArray[np.uint8], source: str | None = None, view: View | None = None) -> Features:
+        """Return the features of images, from the cache where they are kept.
+
+        Args:
+            images: Prepared images, uint8 (N, 1 or C, H, W), at least as large as the backbone looks at.
+            source: What the images are, such as a prepared data set's fingerprint and the split; None keeps nothing.
+            view: How they are changed first.
+
+        Raises:
+            ModelError: If the images do not fit the backbone, onnxruntime was insisted on and cannot serve, or the
+                backbone has moved.
+            DataError: If the cache is damaged or cannot be written.
+        """
+        digest = None if source is None else self._digest(images, source, view)
+        kept = None if digest is None else _kept(digest, (len(images), self.backbone.num_features))
+        if kept is not None:
+            return kept
+        values = self._compute(images, view)
+        backend: Backend = "torch" if self._session is None else "onnxruntime"
+        if digest is not None:
+            _write(_path(digest, backend), values)
+        return Features(values, backend, cached=False)
+
+    def _digest(self, images: npt.NDArray[np.uint8], source: str, view: View | None) -> str:
+        parts = (self.backbone.digest, self.wanted, _versions(), self.batch_size, source, images.shape)
+        text = "|".join(map(str, (*parts, None if view is None else view.name)))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _compute(self, images: npt.NDArray[np.uint8], view: View | None) -> Array:
+        if not self._has_chosen:
+            self._choose(self._batch(images, 0, view))
+        values = np.empty((len(images), self.backbone.num_features), dtype=np.float32)
+        with frozen(self.backbone.network):
+            for start in range(0, len(images), self.batch_size):
+                target = values[start : start + self.batch_size]
+                target[:] = self._run(self._batch(images, start, view))[: len(target)]
+        return values
+
+    def _batch(self, images: npt.NDArray[np.uint8], start: int, view: View | None) -> Tensor:
+        """Return one whole batch, float32 (batch_size, C, *size)."""
+        some = torch.from_numpy(np.ascontiguousarray(images[start : start + self.batch_size]))
+        if view is not None:
+            some = view.change(some, torch.arange(start, start + len(some)))
+        seen = self.backbone.preprocessing.apply(some)
+        black = seen.new_zeros((self.batch_size - len(seen), *seen.shape[1:]))
+        return torch.cat([seen, black]).contiguous(memory_format=torch.channels_last)
+
+    def _run(self, batch: Tensor) -> Array:
+        return self._by_torch(batch) if self._session is None else _by_onnxruntime(self._session, batch)
+
+    def _by_torch(self, batch: Tensor) -> Array:
+        with torch.no_grad():
+            features: Array = self.backbone.network(batch).float().numpy()
+        return features
+
+    def _choose(self, batch: Tensor) -> None:
+        """Take onnxruntime if it can be had and agrees with torch on one batch."""
+        if self.wanted != "torch":
+            with frozen(self.backbone.network):
+                self._session, self.refusal = self._try_onnxruntime(batch)
+        if self.wanted == "onnxruntime" and self.refusal is not None:
+            raise ModelError(
+                f"onnxruntime must serve where it is insisted on, but cannot: {self.refusal}. Leave the choice open, "
+                "or take torch."
+            )
+        self._has_chosen = True
+
+    def _try_onnxruntime(self, batch: Tensor) -> tuple[Any, str | None]:
+        try:
+            failures: tuple[type[Exception], ...] = (RuntimeError, TypeError, ValueError, *_onnxruntime_errors())
+        except ImportError as error:
+            return None, f"it cannot be imported: {error}"
+        try:
+            session = _session(self.backbone, batch)
+            found = _by_onnxruntime(session, batch)
+        except failures as error:
+            return None, f"{type(error).__name__}: {error}"
+        wanted = self._by_torch(batch)
+        difference, largest = float(np.abs(found - wanted).max()), float(np.abs(wanted).max())
+        if not difference <= TOLERANCE * largest:
+            return None, f"its features differ from torch's by {difference:.2g}, where the largest is {largest:.2g}"
+        return session, None
+
+
+def _session(backbone: Backbone, batch: Tensor) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(_graph(backbone, batch), options, providers=["CPUExecutionProvider"])
+
+
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state
+
+    kinds = vars(onnxruntime_pybind11_state).values()  # They have no class in common but Exception.
+    return tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception))
+
+
+def _graph(backbone: Backbone, batch: Tensor) -> bytes:
+    """Export the network for batches of this one shape: no sizes are left to compute, and paddings are constants."""
+    graph: Any = io.BytesIO()  # Which torch writes into, though its types forget it.
+    with warnings.catch_warnings():
+        # The exporter that traces takes a second where the other takes ten, which is most of what a small data set
+        # costs; what it warns of is that it is the older one, and that a trace holds for one shape.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            backbone.network, (batch,), graph, dynamo=False, input_names=["images"], output_names=["features"]
+        )
+    content: bytes = graph.getvalue()
+    return content
+
+
+def _by_onnxruntime(session: Any, batch: Tensor) -> Array:
+    features: Array = session.run(None, {"images": batch.contiguous().numpy()})[0]
+    return features
+
+
+def _versions() -> str:
+    try:
+        return f"torch {torch.__version__}, onnxruntime {version('onnxruntime')}"
+    except PackageNotFoundError:
+        return f"torch {torch.__version__}"
+
+
+def _path(digest: str, backend: Backend) -> Path:
+    return cache_folder() / "features" / f"{digest}.{backend}.npy"
+
+
+def _kept(digest: str, shape: tuple[int, int]) -> Features | None:
+    for backend in _BACKENDS:
+        path = _path(digest, backend)
+        if path.is_file():
+            return Features(_mapped(path, shape), backend, cached=True)
+    return None
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> Array:
+    advice = "Delete this file and run again: the features are then computed anew."
+    try:
+        values = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"`{path}` must hold features, but cannot be read: {error}. {advice}") from error
+    if values.shape != shape or values.dtype != np.float32:
+        raise DataError(f"`{path}` must hold float32 {shape}, but holds {values.dtype} {values.shape}. {advice}")
+    return values
+
+
+def _write(path: Path, values: Array) -> None:
+    """Write features so that another process sees all of them or none; the last of several writers stays."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+            temporary = Path(folder, path.name)
+            with temporary.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        raise DataError(
+            f"The cache must be writable, but `{path}` cannot be written: {reason}. Name another folder with the "
+            "environment variable PARIBUS_CACHE, or make room."
+        ) from error
+
+
+_BACKENDS: tuple[Backend, ...] = ("onnxruntime", "torch")

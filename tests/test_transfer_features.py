@@ -1,0 +1,222 @@
+"""Frozen features: the same bits from the cache as without it, by whichever backend, and never another's."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from paribus.data.pixels import decode
+from paribus.errors import DataError, ModelError
+from paribus.transfer import Backbone, Extractor, View, build_backbone, find_weights
+from paribus.transfer import features as module
+from paribus.transfer.features import Backend
+from pretrained import SIZE, real_weights, tiny_weights
+
+Images = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Backbone:
+    return build_backbone(tiny_weights(tmp_path), 0)
+
+
+@pytest.fixture
+def images() -> Images:
+    """Return 19: two whole batches and a part."""
+    return np.random.default_rng(0).integers(0, 256, (19, 3, 40, 40), dtype=np.uint8)
+
+
+def _files(cache: Path) -> list[Path]:
+    return sorted((cache / "features").iterdir()) if (cache / "features").is_dir() else []
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_cached_is_uncached_bit_for_bit(
+    backbone: Backbone, images: Images, fresh_cache: Path, backend: Backend
+) -> None:
+    plain = Extractor(backbone, backend).features(images)
+    assert _files(fresh_cache) == [] and not plain.cached
+    first = Extractor(backbone, backend).features(images, "0f/train")
+    second = Extractor(backbone, backend).features(images, "0f/train")
+    assert (first.cached, second.cached) == (False, True)
+    assert first.backend == second.backend == plain.backend == backend
+    assert plain.values.tobytes() == first.values.tobytes() == second.values.tobytes()
+    assert plain.values.dtype == np.float32 and plain.values.shape == (19, 96) == second.values.shape
+    assert len(_files(fresh_cache)) == 1
+
+
+def test_they_are_what_the_network_gives(backbone: Backbone, images: Images) -> None:
+    with torch.no_grad():
+        wanted = backbone.network(backbone.preprocessing.apply(torch.from_numpy(images))).numpy()
+    assert wanted.std() > 0.1
+    for backend in _BOTH:
+        extractor = Extractor(backbone, backend)
+        np.testing.assert_allclose(extractor.features(images).values, wanted, rtol=1e-4, atol=1e-4)
+        assert extractor.refusal is None
+
+
+def test_an_image_has_its_features_whoever_is_beside_it(backbone: Backbone, images: Images) -> None:
+    extractor = Extractor(backbone)
+    whole = extractor.features(images).values
+    assert extractor.features(images[16:17]).values.tobytes() == whole[16:17].tobytes()
+    assert extractor.features(images[:0]).values.shape == (0, 96)
+
+
+def test_what_decides_features_decides_where_they_are_kept(
+    tmp_path: Path, backbone: Backbone, images: Images, fresh_cache: Path
+) -> None:
+    def computed(which: Backbone, source: str = "0f/train", view: View | None = None) -> bool:
+        return not Extractor(which, "torch").features(images, source, view).cached
+
+    seen = backbone.preprocessing
+    assert computed(backbone) and not computed(backbone)
+    assert computed(backbone, "0f/val")
+    assert computed(dataclasses.replace(backbone, preprocessing=dataclasses.replace(seen, mean=(0.1, 0.2, 0.3))))
+    assert computed(dataclasses.replace(backbone, preprocessing=dataclasses.replace(seen, size=(SIZE, SIZE + 1))))
+    assert computed(backbone, view=View("same", lambda some, _: some))
+    with torch.no_grad():
+        next(iter(backbone.network.parameters()))[0, 0, 0, 0] += 1
+    assert computed(backbone)
+    assert len(_files(fresh_cache)) == 6
+
+
+def test_views_change_images_before_they_are_cropped(backbone: Backbone, images: Images) -> None:
+    extractor = Extractor(backbone, "torch")
+    asked: list[Tensor] = []
+
+    def flipped(some: Tensor, indices: Tensor) -> Tensor:
+        asked.append(indices)
+        assert some.dtype == torch.uint8 and some.shape[1:] == (3, 40, 40)
+        return some.flip(3)
+
+    found = extractor.features(images, view=View("flipped", flipped)).values
+    assert torch.cat(asked[-3:]).tolist() == list(range(19))
+    assert found.tobytes() == extractor.features(np.ascontiguousarray(images[..., ::-1])).values.tobytes()
+    assert found.tobytes() != extractor.features(images).values.tobytes()
+
+
+def test_torch_serves_where_onnxruntime_differs(
+    backbone: Backbone, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = module._by_onnxruntime
+    monkeypatch.setattr(module, "_by_onnxruntime", lambda session, batch: honest(session, batch) * np.float32(1.01))
+    extractor = Extractor(backbone)
+    assert extractor.features(images).backend == "torch"
+    assert extractor.refusal is not None and "its features differ from torch's by" in extractor.refusal
+    with pytest.raises(ModelError, match=r"must serve where it is insisted on, but cannot: its features differ"):
+        Extractor(backbone, "onnxruntime").features(images)
+
+
+def test_torch_serves_where_onnxruntime_fails_or_is_missing(
+    backbone: Backbone, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_graph", lambda *_: b"no graph")
+        extractor = Extractor(backbone)
+        assert extractor.features(images).backend == "torch" and "InvalidProtobuf" in str(extractor.refusal)
+    monkeypatch.setitem(sys.modules, "onnxruntime.capi", None)
+    extractor = Extractor(backbone)
+    assert extractor.features(images).backend == "torch" and "it cannot be imported" in str(extractor.refusal)
+
+
+def test_onnxruntime_has_torchs_threads(backbone: Backbone, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, graph: bytes, options: Any, **others: Any) -> None:
+            asked.append(options.intra_op_num_threads)
+            super().__init__(graph, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    torch.set_num_threads(2)
+    Extractor(backbone).features(images)
+    torch.set_num_threads(1)
+    Extractor(backbone).features(images)
+    assert asked == [2, 1]
+
+
+def test_a_backbone_that_moves_gives_no_features(backbone: Backbone, images: Images, fresh_cache: Path) -> None:
+    def moving(some: Tensor, _: Tensor) -> Tensor:
+        backbone.network.train()
+        return some
+
+    with pytest.raises(ModelError, match=r"must stay in eval mode"):
+        Extractor(backbone, "torch").features(images, "0f/train", View("moving", moving))
+    assert _files(fresh_cache) == []
+
+
+def test_a_damaged_cache_is_refused(backbone: Backbone, images: Images, fresh_cache: Path) -> None:
+    extractor = Extractor(backbone, "torch")
+    extractor.features(images, "0f/train")
+    (file,) = _files(fresh_cache)
+    np.save(file, np.zeros((3, 96), np.float32))
+    with pytest.raises(DataError, match=r"must hold float32 \(19, 96\), but holds float32 \(3, 96\)\. Delete this"):
+        extractor.features(images, "0f/train")
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"must hold features, but cannot be read: .* Delete this file and run again"):
+        extractor.features(images, "0f/train")
+
+
+def test_a_cache_that_cannot_be_written(backbone: Backbone, images: Images, fresh_cache: Path) -> None:
+    fresh_cache.mkdir()
+    (fresh_cache / "features").write_text("in the way", encoding="utf-8")
+    with pytest.raises(DataError, match=r"The cache must be writable, but .* cannot be written: .* PARIBUS_CACHE"):
+        Extractor(backbone, "torch").features(images, "0f/train")
+
+
+def test_what_is_written_into_mapped_features_stays_in_the_process(
+    backbone: Backbone, images: Images, fresh_cache: Path
+) -> None:
+    first = Extractor(backbone, "torch").features(images, "0f/train").values.copy()
+    Extractor(backbone, "torch").features(images, "0f/train").values[:] = 0
+    assert np.array_equal(Extractor(backbone, "torch").features(images, "0f/train").values, first)
+
+
+def test_two_writers_of_one_file(
+    backbone: Backbone, images: Images, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second finds nothing of the first's half-done work, finishes before it, and both leave one whole file."""
+    replace, others = os.replace, []
+
+    def while_another_writes(temporary: Path, path: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        assert not path.exists()
+        others.append(Extractor(backbone, "torch").features(images, "0f/train"))
+        replace(temporary, path)
+
+    monkeypatch.setattr(os, "replace", while_another_writes)
+    first = Extractor(backbone, "torch").features(images, "0f/train")
+    third = Extractor(backbone, "torch").features(images, "0f/train")
+    assert [each.cached for each in (others[0], first, third)] == [False, False, True]
+    assert others[0].values.tobytes() == first.values.tobytes() == third.values.tobytes()
+    assert len(_files(fresh_cache)) == 1
+
+
+@pytest.mark.real_data
+def test_real_backbones_agree_on_real_images(data_folder: Path) -> None:
+    files = sorted((data_folder / "dogs-vs-cats" / "train").glob("*/*.jpg"))[::40]
+    if not files:
+        pytest.skip("real data is needed: there is no dogs-vs-cats in the folder that PARIBUS_DATA names")
+    images = np.stack([decode(file.read_bytes(), 72).transpose(2, 0, 1) for file in files])
+    backbone = build_backbone(real_weights("mobilenetv2_100.tf_in1k"), 0, size=64)
+    by_torch, by_other = (Extractor(backbone, each).features(images).values for each in _BOTH)
+    assert np.abs(by_torch - by_other).max() < 1e-4 * by_torch.max() and by_torch.std() > 0.1
+
+
+def test_from_scratch_backbones_have_features_too(images: Images) -> None:
+    """A transformer, whose export warns about what it traces."""
+    extractor = Extractor(build_backbone(find_weights("none", "test_vit"), 0, size=SIZE))
+    assert extractor.features(images).values.shape == (19, 64) and extractor.refusal is None
+
+
+_BOTH: tuple[Backend, ...] = ("torch", "onnxruntime")
