@@ -309,6 +309,7 @@ def test_files_that_were_left_out_are_told_and_kept(tmp_path: Path, capsys: pyte
     )
     about = json.loads((results.folder / "environment.json").read_text(encoding="utf-8"))
     assert about["left_out"] == {"mine/a/broken.png": "not an image of a known format"}
+    assert "image files left out" in (results.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_zero_workers_are_refused() -> None:
