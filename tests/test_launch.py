@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import signal
@@ -12,8 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_files import picture, write_files
 from paribus import data, engines, processes
 from paribus.engines import native
 from paribus.errors import ConfigError, DataError, RunError, StoreError
@@ -288,6 +291,25 @@ def test_a_worker_never_gets_ctrl_c() -> None:
         held = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     free = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (held.stdout, free.stdout) == ("True\n", "False\n")
+
+
+def test_files_that_were_left_out_are_told_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {
+        f"{name}/{i}.png": picture(np.full((32, 32), 9 * i + ord(name), np.uint8)) for name in "ab" for i in range(9)
+    }
+    write_files(tmp_path / "mine", files | {"a/broken.png": b"junk"})
+    head = TINY.partition("[[question]]")[0]
+    given = f'name = "{tmp_path / "mine"}", size = 32, test = 0.3, val = 4, skip_unreadable = true'
+    text = head.replace('name = "digits", size = 28, val = 200, train_size = 300', given)
+    experiment = Experiment.parse(text, ["experiment.seeds=1", "control.train.epochs=1"])
+    results = conduct.run(experiment, RunOptions(out=tmp_path / "out", workers=1))
+    assert (
+        "1 file left out, as `data.skip_unreadable` asks; the first is `mine/a/broken.png`: not an"
+        in capsys.readouterr().err
+    )
+    about = json.loads((results.folder / "environment.json").read_text(encoding="utf-8"))
+    assert about["left_out"] == {"mine/a/broken.png": "not an image of a known format"}
+    assert "image files left out" in (results.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_zero_workers_are_refused() -> None:

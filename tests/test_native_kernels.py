@@ -70,13 +70,12 @@ def test_each_layer_alone(kind: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
-def test_lenet5_rounds_no_worse_than_torch_does(activation: str, instructions: str) -> None:
-    """Minimal filtering costs no digits: both stay within 2e-6 of float64. (Max pooling may choose another pixel.)"""
+def test_minimal_filtering_costs_lenet5_no_digits(activation: str, instructions: str) -> None:
+    """Outputs and gradients stay within 2e-6 of float64. (With max pooling rounding may choose another pixel.)"""
     config = ModelConfig.model_validate({"name": "lenet5", "activation": activation})
     model = build_model(config, (1, 32, 32), 10, seed=0)
     images, labels = images_of((1, 32, 32), 64, 1), torch.arange(64) % 10
     exact = by_torch(model, images.double(), labels)
-    require_equal(by_torch(model, images, labels), exact, 2e-6)
     require_equal(by_kernels(network_of(model, (1, 32, 32), 1, instructions), images, labels), exact, 2e-6)
 
 

@@ -11,6 +11,7 @@ python benchmarks/engine/main_job.py --results FOLDER --wall-seconds SECONDS
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -97,14 +98,12 @@ def measured(job: Results, rounds: int) -> list[dict[str, Any]]:
         recipes.setdefault(kind_of(recipe), recipe)
         epochs[kind_of(recipe)] = epochs.get(kind_of(recipe), 0) + count
     rows = []
-    for number in range(rounds):
-        for kind, recipe in recipes.items():
-            for engine in ("native", "torch"):
-                for worker, seconds in enumerate(seconds_per_epoch(recipe, engine)):
-                    row = dict(zip(("activation", "pooling", "optimiser", "batch_size"), kind, strict=True))
-                    rows.append(row | {"engine": engine, "round": number, "worker": worker, "epochs": epochs[kind]})
-                    rows[-1]["seconds_per_epoch"] = round(seconds, 4)
-                    print(rows[-1], flush=True)
+    for number, (kind, recipe), engine in itertools.product(range(rounds), recipes.items(), ("native", "torch")):
+        for worker, seconds in enumerate(seconds_per_epoch(recipe, engine)):
+            row = dict(zip(("activation", "pooling", "optimiser", "batch_size"), kind, strict=True))
+            rows.append(row | {"engine": engine, "round": number, "worker": worker, "epochs": epochs[kind]})
+            rows[-1]["seconds_per_epoch"] = round(seconds, 4)
+            print(rows[-1], flush=True)
     return rows
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,8 @@ class Sample:
 @dataclass(frozen=True)
 class ImageFiles(Reader):
     """A data set of image files. Images are grey if all of them are, else RGB."""
+
+    version: ClassVar[int] = 2  # Since big JPEG files are decoded at reduced scale.
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[Archive]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -38,8 +39,7 @@ class CsvFile(ImageFiles):
     def samples(self, archive: Archive) -> list[Sample]:
         """Return the table's rows."""
         rows = self._rows()
-        paths = [row.path for row in rows]
-        twice = sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+        twice = sorted(path for path, rows_of_it in Counter(row.path for row in rows).items() if rows_of_it > 1)
         if twice:
             raise DataError(f"Every image must have one row, but `{self.path}` has several for {some(twice)}.")
         return rows

@@ -23,6 +23,7 @@ from paribus.launch.packs import Supplies, Trainer, missing
 from paribus.launch.progress import say, warn
 from paribus.launch.survey_process import SurveyProcess, survey_apart
 from paribus.store import Results, TestSet
+from paribus.wording import count
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         _require_splits(experiment, supplies)
         names = _engines_of(experiment, supplies)
         about = environment.describe(", ".join(names), launcher.workers, processes.THREADS)
+        about |= _left_out(supplies)
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
         trainer = Trainer(launcher, results)
@@ -220,6 +222,19 @@ def _engines_of(experiment: Experiment, supplies: Supplies) -> list[str]:
     if missing_kernels and any(missing_kernels in each.reason for each in chosen):
         say(f"The torch engine trains; the native one, which is faster, cannot, as {missing_kernels}.")
     return sorted({each.entry.identity for each in chosen})
+
+
+def _left_out(supplies: Supplies) -> dict[str, dict[str, str]]:
+    """Say which image files were left out by wish, and return why by path for environment.json."""
+    skipped: dict[str, str] = {}
+    for prepared in supplies.prepared.values():
+        found = data.load_prepared(prepared.folder).skipped
+        skipped |= {f"{prepared.name}/{path}": reason for path, reason in found.items()}
+    if not skipped:
+        return {}
+    first, reason = next(iter(skipped.items()))
+    say(f"{count(len(skipped), 'file')} left out, as `data.skip_unreadable` asks; the first is `{first}`: {reason}.")
+    return {"left_out": skipped}
 
 
 def _require_splits(experiment: Experiment, supplies: Supplies) -> None:

@@ -140,6 +140,9 @@ def _notices(material: Material) -> Iterator[str]:
 
 def _environment(material: Material) -> Iterator[tuple[str, str]]:
     for key, value in material.results.environment.items():
+        if key == "left_out":  # By path; environment.json lists them.
+            yield "image files left out", f"{len(value)}"
+            continue
         inner = value.items() if isinstance(value, Mapping) else [(key, value)]
         yield from ((name.replace("_", " "), str(item)) for name, item in inner if item is not None)
     data = {str(run.config()["data_fingerprint"]) for run in material.all_runs}
