@@ -19,6 +19,8 @@ from paribus.seeding import torch_generator
 from paribus.store import Probes
 
 IMAGES = 1000
+PIXELS = 1 << 23
+"""The most images that are probed, and the most pixels of one channel that these may have together."""
 DEGREES = 10.0
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
@@ -33,11 +35,13 @@ def probe(
 
     Args:
         model: With the weights that are to be probed.
-        val: The validation split; at most `IMAGES` of it are used, spread evenly over its order.
+        val: The validation split; at most `IMAGES` of it are used, fewer where they have more than
+            `PIXELS`, spread evenly over its order.
         normalisation: Of the training pixels.
         gradient_norms_at_start: What `layer_gradient_norms` gave before the first step.
     """
-    count = min(len(val), IMAGES)
+    height, width = val.images.shape[2:]
+    count = min(len(val), IMAGES, max(1, PIXELS // (height * width)))
     indices = torch.arange(count) * len(val) // count
     with watch(model) as seen:
         logits = logits_of(model, val, normalisation, indices)

@@ -27,21 +27,31 @@ def comparisons_planned(experiment: Experiment) -> int:
 
 def too_few_seeds(experiment: Experiment) -> Places:
     """P001: the smallest possible exact p, 2 / 2^n, cannot meet what Holm asks for."""
-    comparisons, seeds = comparisons_planned(experiment), len(experiment.seeds)
+    comparisons = comparisons_planned(experiment)
     if not comparisons:
         return None
     least = math.ceil(math.log2(2 * comparisons / LEVEL))
-    if seeds >= least:
-        return []
-    rests = "One seed gives no verdict at all" if seeds == 1 else "Verdicts rest on the crossed analysis alone"
+    by_seeds: dict[int, list[str]] = {}
+    for arm in dict.fromkeys(arm for question in experiment.questions for arm in question.arms):
+        by_seeds.setdefault(len(experiment.seeds_of(arm)), []).append(arm)
+    all_seeds = len(experiment.seeds)
+    if all_seeds < least:
+        return [(WHOLE, _rests_on_one_analysis(all_seeds, comparisons, least))]
     return [
-        (
-            WHOLE,
-            f"With {count(seeds, 'seed')} the exact test over seeds cannot give a p below {2 / 2**seeds:.3g}, but Holm "
-            f"over {count(comparisons, 'comparison')} asks for {LEVEL / comparisons:.3g}. {rests}; {least} seeds "
-            "are the least at which both tests can agree.",
-        )
+        place
+        for seeds, arms in by_seeds.items()
+        if seeds < least
+        for place in of_arms(experiment, arms, _rests_on_one_analysis(seeds, comparisons, least))
     ]
+
+
+def _rests_on_one_analysis(seeds: int, comparisons: int, least: int) -> str:
+    rests = "One seed gives no verdict at all" if seeds == 1 else "Verdicts rest on the crossed analysis alone"
+    return (
+        f"With {count(seeds, 'seed')} the exact test over seeds cannot give a p below {2 / 2**seeds:.3g}, but Holm "
+        f"over {count(comparisons, 'comparison')} asks for {LEVEL / comparisons:.3g}. {rests}; {least} seeds "
+        "are the least at which both tests can agree."
+    )
 
 
 def validated_on_test(experiment: Experiment) -> Places:

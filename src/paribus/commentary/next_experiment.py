@@ -87,8 +87,8 @@ def _seeds(experiment: Experiment, least: int) -> str:
 
 def _run_what_is_missing(material: Material) -> str | None:
     names = dict.fromkeys((CONTROL, *material.question.arms, *(each["control"] for each in material.comparisons)))
-    wanted = len(material.experiment.seeds)
-    if all(len(material.arms[name].runs) == wanted for name in names):
+    wanted = material.experiment.seeds_of
+    if all(len(material.arms[name].runs) == len(wanted(name)) for name in names):
         return None
     return f"Next: `{command(material.experiment)}` trains the runs that are missing."
 
@@ -104,19 +104,32 @@ def _mend(material: Material) -> str | None:
 def _more_seeds(material: Material) -> str | None:
     open_ = [each for each in material.measured if each["verdict"] == "undecided" and each["seeds_needed"]]
     least = min((each["seeds_needed"] for each in open_), default=0)
-    if least <= len(material.experiment.seeds):
+    if least <= _trained(material):
         return None
     names = [each["arm"] for each in open_ if each["seeds_needed"] == least]
-    again = command(material.experiment, _seeds(material.experiment, max(least, _FEW_SEEDS)))
+    again = command(material.experiment, *_with_seeds(material, max(least, _FEW_SEEDS)))
     return f"Next: `{again}` has seeds enough to decide about {named(names)}."
 
 
 def _enough_to_foretell(material: Material) -> str | None:
     is_open = any(each["verdict"] == "undecided" for each in material.measured)
-    if not is_open or len(material.experiment.seeds) >= _FEW_SEEDS:
+    if not is_open or _trained(material) >= _FEW_SEEDS:
         return None
-    again = command(material.experiment, _seeds(material.experiment, _FEW_SEEDS))
+    again = command(material.experiment, *_with_seeds(material, _FEW_SEEDS))
     return f"Next: `{again}` shows how much a seed changes."
+
+
+def _trained(material: Material) -> int:
+    """With how many seeds the question's arms are trained."""
+    seeds = len(material.experiment.seeds)
+    return seeds if material.question.seeds is None else min(seeds, material.question.seeds)
+
+
+def _with_seeds(material: Material, least: int) -> list[str]:
+    """The settings with which the question's arms are trained with at least so many seeds."""
+    experiment, question = material.experiment, material.question
+    own = [] if question.seeds is None else [f"question.{question.id}.seeds={least}"]
+    return own if own and least <= len(experiment.seeds) else [_seeds(experiment, least), *own]
 
 
 def _beyond_the_edge(material: Material) -> str | None:

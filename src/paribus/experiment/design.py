@@ -68,7 +68,8 @@ class Question:
     """What is asked before training.
 
     `arms` are the names of the arms compared with the control, in the file's order. A sweep has one `factor`, and its
-    arms are described as a curve. `margin` is the smallest difference worth knowing, in the metric's unit.
+    arms are described as a curve. `margin` is the smallest difference worth knowing, in the metric's unit. `seeds` is
+    with how many of the experiment's seeds its arms are trained at most, None for all: for arms that cost much.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Question:
     metric: Metric
     margin: float
     factor: str | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,13 @@ class Experiment:
     def control(self) -> Recipe:
         """The control's recipe."""
         return self.arms[CONTROL].recipe
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """Return what seeds an arm is trained with: the first of the experiment's, as many as its questions want."""
+        asked = [question.seeds for question in self.questions if arm in question.arms]
+        if arm in (CONTROL, CONTROL_RETUNED) or not asked or None in asked:
+            return self.seeds
+        return self.seeds[: max(wish for wish in asked if wish is not None)]
 
     def baseline(self, arm: str) -> str:
         """Return what an arm is compared with: the control, or for a retuned arm the control at its own best rate.
@@ -175,6 +184,8 @@ class Experiment:
     def _question_table(self, question: Question) -> dict[str, Any]:
         table: dict[str, Any] = {"id": question.id, "asks": question.asks, "kind": question.kind}
         table |= {"metric": question.metric, "margin": question.margin}
+        if question.seeds is not None:
+            table["seeds"] = question.seeds
         if question.kind == "sweep":
             assert question.factor is not None
             values = [self.arms[arm].recipe.factor(question.factor) for arm in question.arms]

@@ -17,7 +17,7 @@ from paribus.wording import named
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _MOST_SEEDS = 10_000
 _EXPERIMENT_KEYS = ("name", "title", "seeds", "margin", "published")
-_QUESTION_KEYS = ("id", "asks", "kind", "arms", "together", "factor", "values", "metric", "margin")
+_QUESTION_KEYS = ("id", "asks", "kind", "arms", "together", "factor", "values", "metric", "margin", "seeds")
 
 
 def read_text(path: Path) -> str:
@@ -93,11 +93,12 @@ def _question(table: Mapping[str, Any], index: int, arms: dict[str, Arm], margin
         offer = nearest(str(metric), METRICS)
         raise ConfigError(f"`{where}.metric` must be {' or '.join(METRICS)}, but got `{metric}`.{offer}")
     own_margin = _margin(table["margin"], f"{where}.margin") if "margin" in table else margin
+    own_seeds = _own_seeds(table["seeds"], where) if "seeds" in table else None
     if kind == "sweep":
         names = _sweep_arms(table, where, arms)
-        return Question(identity, asks, "sweep", names, metric, own_margin, table["factor"])
+        return Question(identity, asks, "sweep", names, metric, own_margin, table["factor"], own_seeds)
     names = _compare_arms(table, where, arms)
-    return Question(identity, asks, "compare", names, metric, own_margin)
+    return Question(identity, asks, "compare", names, metric, own_margin, seeds=own_seeds)
 
 
 def _compare_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> tuple[str, ...]:
@@ -240,21 +241,36 @@ def _shortest(value: float) -> str:
 def _override(tables: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     keys = path.strip().split(".")
-    if not equals or len(keys) < 2 or keys[0] not in ("experiment", "control"):
+    if not equals or len(keys) < 2 or keys[0] not in ("experiment", "control", "question"):
         raise ConfigError(
-            f"A setting must be written `control.TABLE.KEY=VALUE` or `experiment.KEY=VALUE`, but got `{setting}`. "
-            "For example: --set control.train.epochs=5."
+            "A setting must be written `control.TABLE.KEY=VALUE`, `experiment.KEY=VALUE` or `question.ID.KEY=VALUE`, "
+            f"but got `{setting}`. For example: --set control.train.epochs=5."
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()  # A bare word such as `relu` is a string.
     here = tables
+    if keys[0] == "question":
+        here, keys = _question_table(tables, path, keys), keys[2:]
     for key in keys[:-1]:
         here = here.setdefault(key, {})
         if not isinstance(here, dict):
             raise ConfigError(f"`{path}` must lie in a table, but `{key}` is {here!r}. Check the setting's path.")
     here[keys[-1]] = copy.deepcopy(value)
+
+
+def _question_table(tables: Mapping[str, Any], path: str, keys: Sequence[str]) -> dict[str, Any]:
+    found = tables.get("question", [])
+    questions = {each.get("id"): each for each in found if isinstance(each, dict)} if isinstance(found, list) else {}
+    if len(keys) < 3 or keys[1] not in questions:
+        known = [str(identity) for identity in questions]
+        raise ConfigError(
+            f"A setting of a question must name one that there is, and a key of it, but got `{path}`."
+            f"{nearest(keys[1], known)} Questions: {', '.join(known) or 'none'}."
+        )
+    table: dict[str, Any] = questions[keys[1]]
+    return table
 
 
 def _flat(changes: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
@@ -304,6 +320,15 @@ def _seeds(value: object) -> tuple[int, ...]:
             f"got {value!r}. Use 10 to start with."
         )
     return tuple(given)
+
+
+def _own_seeds(value: object, where: str) -> int:
+    if type(value) is not int or not 1 <= value <= _MOST_SEEDS:
+        raise ConfigError(
+            f"`{where}.seeds` must be how many of the experiment's seeds its arms are trained with, a whole number "
+            f"from 1, but got {value!r}. Take it out for all of them."
+        )
+    return value
 
 
 def _published(head: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -126,13 +126,12 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
     arms = []
     for arm in experiment.arms.values():
         known = not arm.recipe.unfound
-        count = sum(not known or (arm.name, seed) in lacking for seed in experiment.seeds)
+        seeds = experiment.seeds_of(arm.name)
+        count = sum(not known or (arm.name, seed) in lacking for seed in seeds)
         engine = supplies.engine_of(arm.recipe)
         epochs = None if EPOCHS in arm.recipe.unfound else arm.recipe.train.epochs
         arms.append(
-            PlannedArm(
-                arm.name, engine.entry.identity, len(experiment.seeds), count, epochs, per_run[arm.name], engine.reason
-            )
+            PlannedArm(arm.name, engine.entry.identity, len(seeds), count, epochs, per_run[arm.name], engine.reason)
         )
     searches = [each for each in tuned if each is not None]
     seconds = _wall_seconds(searches, launcher.workers) + _wall_seconds(arms, launcher.workers)
@@ -288,4 +287,9 @@ def _packs(experiment: Experiment, supplies: Supplies) -> list[Pack]:
     """
     found = [arm for arm in experiment.arms.values() if not arm.recipe.unfound]
     longest_first = sorted(found, key=lambda arm: -arm.recipe.train.epochs)
-    return [supplies.pack(arm.name, arm.recipe, seed) for seed in experiment.seeds for arm in longest_first]
+    return [
+        supplies.pack(arm.name, arm.recipe, seed)
+        for seed in experiment.seeds
+        for arm in longest_first
+        if seed in experiment.seeds_of(arm.name)
+    ]

@@ -44,7 +44,7 @@ def _sections(material: Material) -> Iterator[Section]:
 
 def _facts(material: Material) -> Iterator[tuple[str, str]]:
     experiment, runs = material.experiment, material.all_runs
-    wanted = len(experiment.arms) * len(experiment.seeds)
+    wanted = sum(len(experiment.seeds_of(arm)) for arm in experiment.arms)
     arms, seeds = count(len(experiment.arms), "arm"), count(len(experiment.seeds), "seed")
     yield "Runs", f"{arms} × {seeds}: {len(runs)} of {wanted} finished"
     yield "Data", _data(material)

@@ -93,7 +93,7 @@ def missing_runs(material: Material) -> list[str]:
     for arm, runs in material.runs.items():
         there = [run.result.seed for run in runs]
         failures = {seed: text for seed, text in material.results.failures(arm).items() if seed not in there}
-        absent = tuple(str(seed) for seed in material.experiment.seeds if seed not in (*there, *failures))
+        absent = tuple(str(seed) for seed in material.experiment.seeds_of(arm) if seed not in (*there, *failures))
         if not runs and not failures:
             silent.append(arm)
         elif absent:

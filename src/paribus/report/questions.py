@@ -180,7 +180,7 @@ def _comparison_cells(comparison: Mapping[str, Any] | None) -> tuple[Cell, ...]:
 
 
 def _runs_cell(material: Material, arm: str) -> Cell:
-    runs, wanted = material.runs[arm], len(material.experiment.seeds)
+    runs, wanted = material.runs[arm], len(material.experiment.seeds_of(arm))
     diverged = sum(run.result.status == "diverged" for run in runs)
     text = f"{len(runs)}" if len(runs) == wanted else f"{len(runs)} of {wanted}"
     return Cell(text, f"{diverged} diverged" if diverged else "")

@@ -155,7 +155,7 @@ class Results:
 
     def count_unfinished(self) -> int:
         """Return how many runs of the experiment have no result yet, of whatever recipe."""
-        folders = [self.run_folder(arm, seed) for arm in self.experiment.arms for seed in self.experiment.seeds]
+        folders = [self.run_folder(arm, seed) for arm in self.experiment.arms for seed in self.experiment.seeds_of(arm)]
         return sum(not (folder / "result.json").exists() for folder in folders)
 
     def begin(self, spec: RunSpec) -> RunWriter:
@@ -199,7 +199,7 @@ class Results:
         if recipe.unfound:
             return []
         found = []
-        for seed in self.experiment.seeds:
+        for seed in self.experiment.seeds_of(arm):
             folder = self.run_folder(arm, seed)
             if (folder / "result.json").exists() and _recipe_in(folder) == recipe:
                 result = files.typed(RunResult, files.read_json(folder / "result.json"), folder / "result.json")
@@ -226,7 +226,7 @@ class Results:
 
     def failures(self, arm: str) -> dict[int, str]:
         """Return the message of each seed whose run failed."""
-        paths = {seed: self.run_folder(arm, seed) / "failure.txt" for seed in self.experiment.seeds}
+        paths = {seed: self.run_folder(arm, seed) / "failure.txt" for seed in self.experiment.seeds_of(arm)}
         return {seed: path.read_text(encoding="utf-8") for seed, path in paths.items() if path.exists()}
 
     def write_test_set(self, fingerprint: str, test: TestSet) -> None:

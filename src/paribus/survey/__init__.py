@@ -47,6 +47,8 @@ def survey(experiment: Experiment, load: Load) -> Facts:
             unseen.append(f"The data `{config.name}`: {error}")
             continue
         for arm in arms:
+            if arm.recipe.model.name == "pretrained":
+                continue  # What lies between its layers is timm's choice, and the engines keep still what is frozen.
             key = f"{arm.recipe.model.model_dump_json()} {dataset.image_shape} {dataset.num_classes}"
             networks.setdefault(key, (dataset, []))[1].append(arm)
     models = []
