@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from paribus.engines import ENGINES
 from paribus.engines.native import build
 from paribus.engines.native.chain import chain_of
+from paribus.experiment import Experiment
 
 BENCH = Path(__file__).parents[1] / "benchmarks" / "engine"
 Load = Callable[[str], ModuleType]
@@ -185,3 +188,15 @@ def test_other_coefficients_in_the_kernels_are_found(load: Load) -> None:
     assert "Q has 4 coefficients in simd.h, 5 in the fit" in approximations.differences(shorter, tanh, fit)[0]
     with pytest.raises(ValueError, match=r"has no function `hyperbolic_tangent`"):
         approximations.written("", tanh.name)
+
+
+def test_the_engines_agreed_when_they_were_last_asked() -> None:
+    """What docs/decisions/native-engine.md says of native and torch; `make engines-agree` asks again."""
+    folder = BENCH.parent / "engines-agree"
+    kept = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
+    (found,) = kept["questions"][0]["comparisons"]
+    asked = Experiment.load(folder / "experiment.toml")
+    assert (found["verdict"], found["test"], found["runs"]) == ("equivalent", "none apart", len(asked.seeds))
+    assert found["margin"] == asked.margin
+    engines = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["engine"]
+    assert engines == f"{ENGINES['native'].identity}, {ENGINES['torch'].identity}"

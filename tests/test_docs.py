@@ -1,4 +1,7 @@
-"""Every number in README and docs/experiments is generated from docs/gallery; run as a program, this renews them."""
+"""Numbers in README, docs/experiments and of the native engine are those of docs/gallery and benchmarks.
+
+Run as a program, this renews them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from paribus.wording import difference, interval, percent, unit
 ROOT = Path(__file__).parent.parent
 GALLERY = ROOT / "docs" / "gallery"
 BLOCK = re.compile(r"(<!-- (\w+) (\S+): begin -->\n).*?(<!-- end -->)", re.DOTALL)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "experiments").glob("*.md"))]
+EXPERIMENTS = sorted((ROOT / "docs" / "experiments").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "docs" / "decisions" / "native-engine.md", *EXPERIMENTS]
 
 
 def verdicts_of(name: str) -> dict[str, Any]:
@@ -88,11 +92,30 @@ def lengths(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def measured(name: str) -> str:
+    """What a benchmark's table says before its first heading."""
+    text = (ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8")
+    return text.partition("\n## ")[0].strip() + "\n"
+
+
+def ratios(name: str) -> str:
+    """How many times as long the fastest of the other ways takes, by setting of `benchmarks/engine/epoch.py`."""
+    text = (ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8")
+    lines = ["| network, batch, threads | native, s | the fastest of the others | times native |", "|---|---|---|---|"]
+    for section in text.split("\n## ")[1:]:
+        (own,) = re.findall(r"^\| native \| ([\d.]+) \|", section, re.MULTILINE)
+        ((way, times),) = re.findall(r"^Fastest of the others: (\S+), ([\d.]+) times native\.", section, re.MULTILINE)
+        lines.append(f"| {section.partition(chr(10))[0]} | {own} | {way} | {times} |")
+    return "\n".join(lines) + "\n"
+
+
 MAKERS: dict[str, Callable[[str], str]] = {
     "printed": printed,
     "arms": arms,
     "environment": environment,
     "lengths": lengths,
+    "measured": measured,
+    "ratios": ratios,
 }
 
 
@@ -117,7 +140,7 @@ def test_the_renewal_has_teeth() -> None:
 
 
 def test_every_shipped_experiment_has_a_page() -> None:
-    assert {path.stem for path in PAGES[1:]} == set(experiments.names())
+    assert {path.stem for path in EXPERIMENTS} == set(experiments.names())
 
 
 def entries() -> Iterator[str]:

@@ -180,8 +180,20 @@ def test_quantile_and_tail_of_a_standard_error_undo_each_other(
 
 
 def test_crossed_without_any_variation_gives_no_interval() -> None:
-    found = crossed(np.ones((3, 8)), np.ones((3, 8)))
-    assert (found.difference, found.error, found.ci95, found.p) == (0, None, None, None)
+    found = crossed(np.full((3, 8), 0.5), np.full((3, 8), 0.25))
+    assert (found.difference, found.error, found.ci95, found.p) == (0.25, None, None, None)
+
+
+def test_examples_that_are_all_answered_alike_bound_how_many_could_not_be() -> None:
+    found = crossed(np.ones((3, 1000)), np.ones((3, 1000)))
+    upper = scipy_stats.binomtest(0, 1000).proportion_ci(0.95, "exact").high
+    assert (found.difference, found.error, found.p, found.test) == (0, None, 1, "none apart")
+    assert found.ci95 == pytest.approx((-upper, upper))
+    assert equivalence(found, upper) == pytest.approx(0.05)
+    few = crossed(np.ones((3, 20)), np.ones((3, 20)))
+    needed = seeds_needed(few, 1.0001 * upper)
+    assert (needed.seeds, needed.test_images) == (None, 1000)
+    assert seeds_needed(found, 0.1) == Needed(None, None)
 
 
 def test_one_seed_is_mcnemar_over_examples_for_correctness_and_t_for_loss() -> None:
@@ -312,7 +324,7 @@ def test_equivalence_refuses_a_margin_of_zero_and_what_does_not_vary() -> None:
     with pytest.raises(DataError, match="a margin above 0, but got"):
         equivalence(_measured(0.0, 0.1, 0.2, 1.0), 0)
     with pytest.raises(DataError, match="Where nothing varies there is no test"):
-        equivalence(crossed(np.ones((3, 8)), np.ones((3, 8))), 0.1)
+        equivalence(crossed(np.full((3, 8), 0.5), np.full((3, 8), 0.25)), 0.1)
 
 
 def _measured(difference: float, seed: float, example: float, rest: float) -> CrossedComparison:
@@ -378,7 +390,7 @@ def test_no_number_of_images_helps_where_the_seeds_alone_are_too_wide() -> None:
 
 def test_nothing_is_known_from_one_seed_or_without_variation() -> None:
     one = crossed(np.eye(1, 20), np.zeros((1, 20)))
-    same = crossed(np.ones((3, 20)), np.ones((3, 20)))
+    same = crossed(np.full((3, 20), 0.5), np.full((3, 20), 0.25))
     assert seeds_needed(one, 0.1) == seeds_needed(same, 0.1) == Needed(None, None)
 
 

@@ -283,13 +283,18 @@ def test_val_ties_go_to_the_lower_loss_and_a_diverged_run_counts_as_nothing_lear
     assert arms.val_accuracy(stored["control"].runs) is None
 
 
-def test_arms_that_do_not_differ_at_all_are_undecided(write: Write) -> None:
-    results = write(small(seeds=3), {"control": 0.9})
+@pytest.mark.parametrize(("test_examples", "verdict"), [(180, "undecided"), (190, "equivalent")])
+def test_arms_that_answer_alike_are_equivalent_if_the_images_suffice(
+    write: Write, test_examples: int, verdict: str
+) -> None:
+    """The chance that none of n images shows a difference of the margin, twice 0.98^n, is 0.05 at 183 images."""
+    results = write(small(seeds=3), {"control": 0.9}, test_examples=test_examples)
     for run, other in zip(results.runs("control"), results.runs("relu"), strict=True):
         (other.folder / "predictions.npz").write_bytes((run.folder / "predictions.npz").read_bytes())
     found = comparison(verdicts.compute(results), "relu", "relu")
-    assert (found["verdict"], found["ci95"], found["p"], found["difference"]) == ("undecided", None, None, 0)
-    assert "no spread to judge by" in found["reason"]
+    assert (found["verdict"], found["p"], found["difference"], found["test"]) == (verdict, 1, 0, "none apart")
+    assert found["ci95"] == pytest.approx([-(1 - 0.025 ** (1 / test_examples)), 1 - 0.025 ** (1 / test_examples)])
+    assert found["test_images_needed"] == (183 if verdict == "undecided" else None)
 
 
 def test_an_arms_interval_is_the_t_interval_over_seeds(write: Write) -> None:

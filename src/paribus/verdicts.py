@@ -166,7 +166,7 @@ def _decide(
         return _Decision("undecided", analysis.reason)
     if new_data.seeds == 1:
         return _Decision("undecided", "One seed cannot tell the change from luck. Run at least 3 seeds.")
-    if p_holm is None or new_data.error is None:
+    if p_holm is None or new_data.ci95 is None:
         return _Decision(
             "undecided", "Arm and control did not differ from run to run or image to image: no spread to judge by."
         )

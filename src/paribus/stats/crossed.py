@@ -84,9 +84,10 @@ class Variances:
 class CrossedComparison:
     """Arm against control over seeds and test examples, both taken as samples.
 
-    `error`, `ci95` and `p` are None where nothing varies. With one seed they are those over examples alone, the
-    `variances` are unknown (None), and `p` is McNemar's for correctness. An estimated variance below zero is given
-    as 0.
+    `error`, `ci95` and `p` are None where nothing varies. Where several seeds answer every example alike in both arms,
+    `error` alone is: `test` is "none apart", and `ci95` is the exact binomial bound on the share of examples that could
+    be answered differently. With one seed they are those over examples alone, the `variances` are unknown (None), and
+    `p` is McNemar's for correctness. An estimated variance below zero is given as 0.
     """
 
     seeds: int
@@ -95,7 +96,7 @@ class CrossedComparison:
     error: StandardError | None
     ci95: Interval | None
     p: float | None
-    test: Literal["crossed", "mcnemar", "t over examples"]
+    test: Literal["crossed", "none apart", "mcnemar", "t over examples"]
     variances: Variances | None = None
 
 
@@ -125,6 +126,9 @@ def crossed(arm: npt.ArrayLike, control: npt.ArrayLike) -> CrossedComparison:
     example = n * float(((columns - mean) ** 2).sum()) / (m - 1)
     residual = float(((d - rows - columns + mean) ** 2).sum()) / ((n - 1) * (m - 1))
     variances = Variances(max(0.0, seed - residual) / m, max(0.0, example - residual) / n, residual)
+    if not d.any() and _is_binary(first):
+        bound = 1 - (LEVEL / 2) ** (1 / m)
+        return CrossedComparison(n, m, 0.0, None, (-bound, bound), 1.0, "none apart", variances)
     if np.ptp(d) == 0:
         return CrossedComparison(n, m, mean, None, None, None, "crossed", variances)
     error = error_of_mean(MeanSquares(seed, example, residual), n, m)
@@ -181,6 +185,8 @@ def equivalence(comparison: CrossedComparison, margin: float) -> float:
         DataError: If nothing varies in the comparison, or the margin is not above 0.
     """
     error, difference = comparison.error, comparison.difference
+    if comparison.test == "none apart" and margin > 0:
+        return min(1.0, 2 * max(0.0, 1 - margin) ** comparison.examples)
     if error is None or not margin > 0:
         raise DataError(
             "Equivalence needs a comparison with a standard error and a margin above 0, but got "

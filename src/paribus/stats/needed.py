@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,11 +32,15 @@ def seeds_needed(comparison: CrossedComparison, margin: float, alpha: float = LE
     equivalent within the margin.
 
     Args:
-        comparison: An analysis of at least two seeds; one seed gives no answer, as nothing is known of the seeds.
+        comparison: An analysis of at least two seeds; one seed gives no answer, as nothing is known of the seeds. Where
+            no example is answered differently, more examples would bound how many could be.
         margin: The smallest difference worth knowing, above 0.
         alpha: Level of the test, already divided by the number of comparisons.
     """
     variances = comparison.variances
+    if comparison.test == "none apart":
+        images = math.ceil(math.log(LEVEL / 2) / math.log1p(-margin))
+        return Needed(None, images if comparison.examples < images <= MOST_IMAGES else None)
     if comparison.error is None or variances is None:
         return Needed(None, None)
     n, m, size = comparison.seeds, comparison.examples, abs(comparison.difference)
