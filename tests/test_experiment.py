@@ -305,9 +305,7 @@ def test_the_last_setting_counts_and_every_arm_follows() -> None:
     assert experiment.arms["relu"].recipe.train.epochs == 7
 
 
-@pytest.mark.parametrize(
-    "setting", ["epochs=5", "train.epochs=5", "control.train.epochs", "control=5", "=5"]
-)
+@pytest.mark.parametrize("setting", ["epochs=5", "train.epochs=5", "control.train.epochs", "control=5", "=5"])
 def test_settings_must_name_a_key(setting: str) -> None:
     with pytest.raises(ConfigError, match=r"must be written `control.TABLE.KEY=VALUE`, .* For example: --set control"):
         parse("", setting)

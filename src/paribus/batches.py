@@ -37,7 +37,9 @@ class Normalisation:
         return cls(mean.float().view(1, -1, 1, 1), std.float().view(1, -1, 1, 1))
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise float images in place and return them."""
+        """Normalise float images in place and return them; where grey ones meet several channels, copies of them."""
+        if images.shape[1] < self.mean.shape[1]:
+            images = images.repeat(1, self.mean.shape[1], 1, 1)
         return images.sub_(self.mean).div_(self.std)
 
 

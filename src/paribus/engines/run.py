@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from paribus.optim import learning_rate
 from paribus.probes import layer_gradient_norms, probe
 from paribus.seeding import derive, torch_generator
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult
+from paribus.transfer import LogisticHead
 
 FINITE_CHECK_STEPS = 50
 TRIAL_S = 0.5
@@ -106,8 +108,12 @@ class Run(ABC):
         shape, num_classes = self.dataset.image_shape, self.dataset.num_classes
         model = build_model(self.recipe.model, shape, num_classes, self.spec.seed)
         if isinstance(model, Pretrained) and model.options.start == "head":
-            solved_head(self.spec, self.dataset).put_into(model.classifier.head)
+            self._head.put_into(model.classifier.head)
         return model
+
+    @cached_property
+    def _head(self) -> LogisticHead:
+        return solved_head(self.spec, self.dataset)
 
     def augmenter(self, epoch: int) -> Augmenter:
         """Return what changes the training images of an epoch."""

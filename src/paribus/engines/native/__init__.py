@@ -27,11 +27,11 @@ def refuses(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int)
 
     A user's own network is built, traced and compared with torch's outputs and gradients, which loads torch.
     """
-    missing = build.missing()
-    if missing is not None:
-        return missing
-    if recipe.model.name in _SERVED:
+    if _SERVED.get(recipe.model.name) is not None:
         return _SERVED[recipe.model.name]
+    missing = build.missing()
+    if missing is not None or recipe.model.name in _SERVED:
+        return missing
     return _refuses_model(recipe.model, image_shape, num_classes)
 
 

@@ -1,0 +1,235 @@
+"""Heads on frozen features and fine-tuning as arms: the engines' promises, what stays frozen, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paribus.config import Recipe
+from paribus.data import draw
+from paribus.engines import choose
+from paribus.engines.engine import EpochEnd, RunEnd
+from paribus.engines.features_engine import FeaturesEngine, solved_head
+from paribus.engines.torch_engine import TorchEngine, TorchRun
+from paribus.errors import ConfigError, ModelError
+from paribus.models import build_model
+from paribus.models.pretrained import Pretrained
+from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
+from paribus.transfer import LogisticHead, choose_strength, fit_logistic, majority
+from pretrained import SIZE, tiny_weights, write_weights
+
+SIDE = DATASET.image_shape[1]
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, fresh_cache: Path) -> str:
+    """Weights of a tiny network, and a cache of features that nothing else has written to."""
+    return str(write_weights(tmp_path))
+
+
+def tables(sidecar: str, **model: Any) -> dict[str, Any]:
+    chosen = {"name": "pretrained", "weights": sidecar, "input": SIDE, **model}
+    is_head = chosen.get("train", "head") == "head"
+    trained = {"name": "sgd", "lr": 0.005, "momentum": 0.9}
+    return {
+        "data": {"name": "easy", "val": 40},
+        "model": chosen,
+        "optim": {"name": "lbfgs"} if is_head else trained,
+        "train": {"epochs": 1} if is_head else {"epochs": 3, "batch_size": 32},
+    }
+
+
+def recipe(sidecar: str, **model: Any) -> Recipe:
+    return Recipe.parse(tables(sidecar, **model))
+
+
+FINE_TUNED: dict[str, dict[str, Any]] = {
+    "all": {"train": "all"},
+    "statistics-move": {"train": "all", "batch_norm": "update"},
+    "last-stage": {"train": "stages-1"},
+    "lp-ft": {"train": "all", "start": "head", "strength": 10.0, "batch_norm": "update"},
+    "slower-below": {"train": "all", "stage_decay": 0.5},
+    "from-scratch": {"train": "all", "weights": "none", "backbone": "test_resnet", "batch_norm": "update"},
+}
+
+
+@pytest.mark.parametrize("name", FINE_TUNED)
+def test_fine_tuning_keeps_the_engines_promises(sidecar: str, name: str) -> None:
+    check_engine(TorchEngine(), recipe(sidecar, **FINE_TUNED[name]))
+
+
+def test_what_is_frozen_stays_to_the_bit(sidecar: str) -> None:
+    chosen = recipe(sidecar, train="stages-1")
+    before = build_model(chosen.model, DATASET.image_shape, DATASET.num_classes, 0)
+    assert isinstance(before, Pretrained)
+    after = fit_one(TorchEngine(), spec_for(chosen))[1].weights
+    learns = {name for name, parameter in before.named_parameters() if parameter.requires_grad}
+    moved = {name for name, tensor in before.state_dict().items() if not np.array_equal(tensor.numpy(), after[name])}
+    assert moved <= learns
+    assert len(moved) > 0.8 * len(learns)  # Some gradients are too small for a step to show.
+    assert "classifier.head.weight" in moved
+    assert 2 < len(learns) < len(before.state_dict()) / 2
+
+
+@pytest.mark.parametrize(("batch_norm", "moves"), [("frozen", False), ("update", True)])
+def test_running_statistics_move_only_if_asked_to(sidecar: str, batch_norm: str, moves: bool) -> None:
+    chosen = recipe(sidecar, train="all", batch_norm=batch_norm)
+    before = dict(build_model(chosen.model, DATASET.image_shape, DATASET.num_classes, 0).named_buffers())
+    after = fit_one(TorchEngine(), spec_for(chosen))[1].weights
+    means = [name for name in before if name.endswith("running_mean")]
+    assert means
+    assert [not np.array_equal(before[name].numpy(), after[name]) for name in means] == [moves] * len(means)
+
+
+def test_earlier_stages_learn_more_slowly(sidecar: str) -> None:
+    run = TorchRun(spec_for(recipe(sidecar, train="all", stage_decay=0.5)), DATASET)
+    assert isinstance(run.model, Pretrained)
+    rates = run.model.rates()
+    assert rates["classifier.head.weight"] == 1
+    assert rates["classifier.backbone.conv1.0.weight"] == min(rates.values()) == 0.5 ** (len(set(rates.values())) - 1)
+    run.pass_over_train(1)
+    by_scale = {group["scale"]: group["lr"] for group in run.optimizer.param_groups}
+    assert by_scale == {scale: pytest.approx(0.005 * scale) for scale in set(rates.values())}
+
+
+def test_lp_ft_begins_with_the_head_that_feature_extraction_gives(sidecar: str) -> None:
+    spec = spec_for(recipe(sidecar, train="all", start="head"))
+    run, wanted = TorchRun(spec, DATASET), solved_head(spec, DATASET)
+    assert isinstance(run.model, Pretrained)
+    assert np.array_equal(run.model.classifier.head.weight.detach().numpy(), wanted.weight)
+    extracted = fit_one(FeaturesEngine(), spec_for(recipe(sidecar)))[1]
+    assert np.array_equal(extracted.weights["head.weight"], wanted.weight)
+
+
+def test_more_stages_than_there_are_are_refused(sidecar: str) -> None:
+    with pytest.raises(ModelError, match=r"must leave a stage frozen, but stages-9 are all .* Ask for fewer, or for"):
+        build_model(recipe(sidecar, train="stages-9").model, DATASET.image_shape, 4, 0)
+
+
+def test_images_smaller_than_what_the_network_sees_are_refused(sidecar: str) -> None:
+    with pytest.raises(ModelError, match=f"must be at least as large as what the backbone looks at, {SIZE}x{SIZE}"):
+        fit_one(TorchEngine(), spec_for(recipe(sidecar, train="all", input=None)))
+
+
+def _rows(sidecar: str, seed: int = 0) -> tuple[Any, ...]:
+    """Features, by the network itself, of the images that a run trains on, validates on and is tested on."""
+    chosen = recipe(sidecar, train="all")
+    model = build_model(chosen.model, DATASET.image_shape, DATASET.num_classes, seed).eval()
+    assert isinstance(model, Pretrained)
+    drawn = draw(DATASET, chosen.data, seed)
+    assert drawn.val_indices is not None
+    images, labels = DATASET.train.images, DATASET.train.labels
+
+    def features(some: Any) -> Any:
+        with torch.no_grad():
+            return model.classifier.backbone(model.preprocessing.apply(torch.from_numpy(some))).numpy()
+
+    parts = [(features(images[each]), labels[each]) for each in (drawn.train_indices, drawn.val_indices)]
+    return (*parts, (features(DATASET.test.images), DATASET.test.labels))
+
+
+def test_a_head_is_the_solution_at_a_strength_that_cross_validation_chose(sidecar: str) -> None:
+    (train, labels), (val, val_labels), (test, test_labels) = _rows(sidecar)
+    epochs, end = fit_one(FeaturesEngine(), spec_for(recipe(sidecar)))
+    strength = choose_strength(train, labels, 4, seed=0).value
+    wanted = fit_logistic(train, labels, 4, strength)
+    assert end.predictions.logits == pytest.approx(wanted.logits(test), rel=1e-3, abs=1e-3)
+    record = epochs[0].record
+    assert record.train_accuracy == (wanted.logits(train).argmax(1) == labels).mean()
+    assert record.val_accuracy == (wanted.logits(val).argmax(1) == val_labels).mean()
+    assert (len(epochs), record.steps, end.result.val_examples) == (1, end.result.steps, 40)
+    assert end.result.test_accuracy == (end.predictions.logits.argmax(1) == test_labels).mean()
+    assert end.result.parameters == wanted.weight.size + wanted.bias.size
+    fixed = fit_one(FeaturesEngine(), spec_for(recipe(sidecar, strength=10.0)))[1]
+    head = LogisticHead(fixed.weights["head.weight"], fixed.weights["head.bias"], 0)
+    assert np.linalg.norm(head.weight) < np.linalg.norm(wanted.weight)
+
+
+def test_baselines_answer_without_training(sidecar: str) -> None:
+    (train, labels), _, (test, _) = _rows(sidecar)
+    nearest = fit_one(FeaturesEngine(), spec_for(recipe(sidecar, head="nearest")))[1]
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (test, train)]
+    assert (nearest.predictions.logits.argmax(1) == labels[(unit[0] @ unit[1].T).argmax(1)]).mean() > 0.98
+    most = fit_one(FeaturesEngine(), spec_for(recipe(sidecar, head="majority")))[1]
+    assert np.array_equal(most.predictions.logits, majority(labels, 4, len(test)))
+    assert (nearest.weights, most.weights, most.result.parameters, most.result.steps) == ({}, {}, 0, 0)
+
+
+def test_imagenets_classes_need_a_head_that_has_them(sidecar: str) -> None:
+    with pytest.raises(ModelError, match="must have a head for the 1,000 classes of ImageNet-1k"):
+        fit_one(FeaturesEngine(), spec_for(recipe(sidecar, head="imagenet")))
+
+
+def test_heads_are_the_same_again_and_blind_to_the_test_images(sidecar: str) -> None:
+    spec = spec_for(recipe(sidecar))
+    one, again = (fit_one(FeaturesEngine(), spec)[1] for _ in range(2))
+    assert np.array_equal(one.predictions.logits, again.predictions.logits)
+    # Features are kept by the fingerprint of the data, so other test images are other data.
+    darker = dataclasses.replace(DATASET.test, images=DATASET.test.images // 2)
+    other_data = dataclasses.replace(DATASET, test=darker, fingerprint="other")
+    *_, other = FeaturesEngine().fit([spec], other_data, {})
+    assert isinstance(other, RunEnd)
+    assert np.array_equal(one.weights["head.weight"], other.weights["head.weight"])
+    assert not np.array_equal(one.predictions.logits, other.predictions.logits)
+
+
+def test_many_seeds_look_at_the_images_once(sidecar: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    forward = nn.Module.__call__
+    monkeypatch.setattr(
+        nn.Module, "__call__", lambda self, *a, **k: (passes.append(type(self).__name__), forward(self, *a, **k))[1]
+    )
+    engine, pack = FeaturesEngine(), [dataclasses.replace(spec_for(recipe(sidecar)), seed=seed) for seed in range(5)]
+    counts = []
+    for event in engine.fit(pack, DATASET, {}):
+        if isinstance(event, EpochEnd):
+            counts.append(len(passes))
+    assert len(counts) == 5
+    assert counts[0] == counts[-1]
+
+
+def test_who_serves_what(sidecar: str) -> None:
+    shape = DATASET.image_shape
+    head, tuned = recipe(sidecar), recipe(sidecar, train="all")
+    assert choose(head, shape, 4, "auto").entry.name == "features"
+    assert choose(tuned, shape, 4, "auto").entry.name == "torch"
+    with pytest.raises(ConfigError, match="torch cannot train this recipe, as a head on frozen features is solved for"):
+        choose(head, shape, 4, "torch")
+    with pytest.raises(ConfigError, match="features cannot train this recipe, as it only solves for heads"):
+        choose(tuned, shape, 4, "features")
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "nothing learnt to freeze": ({"weights": "none", "backbone": "test_resnet"}, {}, "must be trained from scratch"),
+    "a hub without a name": ({"weights": "hub"}, {}, "timm's name is needed as `model.backbone`"),
+    "a baseline that trains": ({"train": "all", "head": "nearest"}, {}, "`model.head` must be logistic where"),
+    "a head that starts from itself": ({"start": "head"}, {}, "is where fine-tuning begins"),
+    "a head with a rate": ({}, {"optim": {"lr": 0.1}}, "`optim.name` must be lbfgs where only a head is solved for"),
+    "lbfgs for a network": ({"train": "all"}, {"optim": {"name": "lbfgs"}}, "and nowhere else, but got lbfgs"),
+    "lbfgs with a rate": ({}, {"optim": {"name": "lbfgs", "lr": 0.5}}, "lbfgs must be left with lr = 1"),
+    "a head with epochs": ({}, {"train": {"epochs": 5}}, "must have `train.epochs` of 1, .* but `train.epochs` is 5"),
+    "a head with augmentation": ({}, {"augment": {"hflip": True}}, "but `augment` is True"),
+    "half a stage": ({"train": "stages-0"}, {}, "model.train"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused(sidecar: str, name: str) -> None:
+    model, others, text = REFUSED[name]
+    with pytest.raises(ConfigError, match=text):
+        Recipe.parse(tables(sidecar, **model) | others)
+
+
+def test_the_classifier_has_the_preprocessing_of_its_weights(tmp_path: Path) -> None:
+    weights = tiny_weights(tmp_path)
+    model = build_model(recipe(str(tmp_path / "tiny.json"), train="all").model, DATASET.image_shape, 4, 0)
+    assert isinstance(model, Pretrained)
+    assert model.normalisation.apply(torch.full((1, 3, 1, 1), 255.0)).flatten().tolist() == pytest.approx(
+        [(1 - mean) / std for mean, std in zip(weights.mean, weights.std, strict=True)]
+    )
