@@ -10,11 +10,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional as transforms
 
 from paribus.augment import Augmenter
-from paribus.config import AugmentConfig
+from paribus.batches import Batches
+from paribus.config import AugmentConfig, Recipe
+from paribus.data import Split
+from paribus.errors import ConfigError
 
 EVERYTHING = AugmentConfig(shift=2.0, rotate=15.0, scale=0.1, elastic=1.0, hflip=True, vflip=True)
+CROP = AugmentConfig(crop_scale=[0.08, 1.0])
+COLOUR = AugmentConfig(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+PHOTOS = AugmentConfig.parse(
+    EVERYTHING.model_dump() | {"crop_scale": [0.08, 1.0]} | COLOUR.model_dump(include={"brightness", "contrast"})
+)
 
 
 def random_images(count: int, height: int = 28, width: int = 28, channels: int = 1) -> torch.Tensor:
@@ -151,8 +161,203 @@ def test_pixels_stay_in_range() -> None:
     assert changed.shape == images.shape and changed.dtype == torch.float32
 
 
+def random_bytes(count: int, height: int = 40, width: int = 40, channels: int = 3) -> torch.Tensor:
+    return random_images(count, height, width, channels).to(torch.uint8)
+
+
+def crops(config: AugmentConfig, height: int, width: int, count: int = 4000) -> torch.Tensor:
+    """Heights and widths (N, 2) that are drawn."""
+    augmenter = Augmenter(config, 0, 1, count)
+    assert augmenter.tries is not None
+    return torch.stack(augmenter._first_that_fits(augmenter.tries, height, width), dim=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(32, 32), (20, 48), (70, 70)])
+def test_crops_are_resized_as_torchvision_resizes_them(channels: int, size: tuple[int, int]) -> None:
+    images, indices = random_bytes(12, 40, 56, channels), torch.arange(12)
+    augmenter = Augmenter(CROP, 0, 1, 12, size=size)
+    assert augmenter.tries is not None and augmenter.corner is not None
+    heights, widths = augmenter._first_that_fits(augmenter.tries, 40, 56)
+    places = torch.stack([heights, widths], dim=1)
+    corners = (augmenter.corner * (torch.tensor([41, 57]) - places)).floor().int().tolist()
+    found = augmenter.crop(images, indices)
+    assert found.dtype == torch.uint8 and found.shape == (12, channels, *size)
+    for image, corner, place, result in zip(images, corners, places.int().tolist(), found, strict=True):
+        expected = transforms.resized_crop(image, *corner, *place, list(size), antialias=True)
+        assert (result.int() - expected.int()).abs().max() <= 1
+
+
+def test_crops_are_drawn_as_torchvision_draws_them() -> None:
+    """Means and deviations of height and width over many draws, also where most tries do not fit."""
+    image, size = torch.zeros(1, 60, 90), (4000, 2)
+    for scale in ([0.08, 1.0], [0.7, 1.0]):
+        found = crops(AugmentConfig(crop_scale=scale), 60, 90)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            drawn = [RandomResizedCrop.get_params(image, scale, [3 / 4, 4 / 3])[2:] for _ in range(size[0])]
+        expected = torch.tensor(drawn, dtype=torch.float32)
+        torch.testing.assert_close(found.mean(dim=0), expected.mean(dim=0), rtol=0.02, atol=0)
+        torch.testing.assert_close(found.std(dim=0), expected.std(dim=0), rtol=0.05, atol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.lists(st.floats(0.01, 1), min_size=2, max_size=2).map(sorted),
+    st.lists(st.floats(0.1, 10), min_size=2, max_size=2).map(sorted),
+)
+def test_every_crop_lies_in_its_image(height: int, width: int, scale: list[float], ratio: list[float]) -> None:
+    config = AugmentConfig(crop_scale=scale, crop_ratio=ratio)
+    augmenter, images = Augmenter(config, 1, 1, 20, size=(5, 5)), random_bytes(20, height, width)
+    places = crops(config, height, width, 20)
+    assert places.min() >= 1 and (places <= torch.tensor([height, width])).all()
+    assert augmenter.crop(images, torch.arange(20)).shape == (20, 3, 5, 5)
+
+
+def test_where_no_try_fits_the_largest_part_of_an_allowed_shape_is_cut_out() -> None:
+    assert crops(AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0]), 60, 90, 5).tolist() == [[60, 60]] * 5
+    assert crops(AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[2.0, 3.0]), 60, 90, 5).tolist() == [[45, 90]] * 5
+
+
+COLOURS: dict[str, tuple[st.SearchStrategy[float], float, Any]] = {
+    "brightness": (st.floats(0, 2.5), 1.0, transforms.adjust_brightness),
+    "contrast": (st.floats(0, 2.5), 1.0, transforms.adjust_contrast),
+    "saturation": (st.floats(0, 2.5), 1.0, transforms.adjust_saturation),
+    "hue": (st.floats(-0.5, 0.5), 0.0, transforms.adjust_hue),
+}
+
+
+@pytest.mark.parametrize("name", COLOURS)
+@given(data=st.data())
+def test_colours_change_as_torchvision_changes_them(name: str, data: st.DataObject) -> None:
+    strategy, _, adjust = COLOURS[name]
+    values = data.draw(st.lists(strategy, min_size=3, max_size=3))
+    images = random_images(3, 9, 11, channels=3)
+    images[0] = images[0, :1]  # No hue.
+    images[1, :, :, :6] = images[1, :, :, :6].clamp(60, 61)
+    found = with_draws(COLOUR, **unchanged() | {name: values}).apply(images, torch.arange(3))
+    expected = torch.stack([adjust(image / 255, value) * 255 for image, value in zip(images, values, strict=True)])
+    # Torchvision's weights of red, green and blue are rounded, and add up to 0.9999.
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05 if name in ("contrast", "saturation") else 0.01)
+
+
+def unchanged() -> dict[str, list[float]]:
+    return {name: [neutral] * 3 for name, (_, neutral, _) in COLOURS.items()}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_settings_that_change_nothing_return_the_pixels(height: int, width: int) -> None:
+    images, indices = random_bytes(3, height, width), torch.arange(3)
+    whole = AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[width / height, width / height])
+    assert torch.equal(Augmenter(whole, 0, 1, 3).crop(images, indices), images)
+    coloured = with_draws(COLOUR, **unchanged()).apply(images.float(), indices)
+    torch.testing.assert_close(coloured, images.float(), rtol=0, atol=1e-3)
+
+
+def test_colours_leave_what_they_are_given_as_it_was() -> None:
+    images = random_images(4, channels=3)
+    kept = images.clone()
+    Augmenter(COLOUR, 0, 1, 4).apply(images, torch.arange(4))
+    assert torch.equal(images, kept)
+
+
+def test_colours_change_in_one_order() -> None:
+    images = random_images(3, 9, 11, channels=3)
+    draws = {"brightness": [1.4] * 3, "contrast": [1.3] * 3, "saturation": [0.6] * 3, "hue": [0.1] * 3}
+    expected = images / 255
+    for name, (_, _, adjust) in COLOURS.items():
+        expected = torch.stack([adjust(image, draws[name][0]) for image in expected])
+    found = with_draws(COLOUR, **draws).apply(images, torch.arange(3))
+    torch.testing.assert_close(found, expected * 255, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["saturation", "hue"])
+def test_grey_images_have_no_colours(name: str) -> None:
+    augmenter = Augmenter(AugmentConfig.parse({name: 0.3}), 0, 1, 3)
+    with pytest.raises(ConfigError, match=f"`augment.{name}` needs images in colour, but these are grey. Take it out"):
+        augmenter.apply(random_images(3), torch.arange(3))
+    plain = Augmenter(AugmentConfig(brightness=0.3, contrast=0.3), 0, 1, 3)
+    assert plain.apply(random_images(3), torch.arange(3)).shape == (3, 1, 28, 28)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 29), min_size=1, max_size=9), st.integers(30, 70))
+def test_a_photo_is_changed_alike_in_any_batch_and_any_set(chosen: list[int], larger: int) -> None:
+    split = Split(random_bytes(30).numpy(), np.zeros(30, dtype=np.int64))
+    indices, config = torch.tensor(chosen), PHOTOS.model_copy(update={"saturation": 0.3, "hue": 0.2})
+    whole = Batches(split).gather(torch.arange(30), Augmenter(config, 5, 2, 30, size=(24, 24)))
+    part = Batches(split).gather(indices, Augmenter(config, 5, 2, larger, size=(24, 24)))
+    assert part.shape == (len(chosen), 3, 24, 24) and part.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(part, whole[indices], rtol=0, atol=0.02)
+    assert not torch.equal(whole[0], whole[1])
+
+
+@pytest.mark.parametrize("kind", ["tries", "corner", "brightness", "contrast", "saturation", "hue"])
+def test_photos_are_drawn_for_anew_with_each_seed_and_epoch(kind: str) -> None:
+    config = COLOUR.model_copy(update={"crop_scale": [0.5, 1.0]})
+    first, *others = (getattr(Augmenter(config, *at, 50), kind) for at in ((3, 1), (4, 1), (3, 2)))
+    assert not any(torch.equal(first, other) for other in others)
+    assert torch.equal(first, getattr(Augmenter(config, 3, 1, 50), kind))
+
+
+def test_colours_are_drawn_from_their_ranges() -> None:
+    augmenter = Augmenter(AugmentConfig(brightness=0.4, contrast=1.5, hue=0.1), 0, 1, 20_000)
+    for draws, least, most in (
+        (augmenter.brightness, 0.6, 1.4),
+        (augmenter.contrast, 0, 2.5),
+        (augmenter.hue, -0.1, 0.1),
+    ):
+        assert draws is not None
+        unit = (draws - least) / (most - least)
+        assert -1e-6 <= unit.min() < 0.01 and 0.99 < unit.max() <= 1 + 1e-6
+        assert abs(unit.mean() - 0.5) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"crop_scale": [0.5]}, r"must be the least and the largest share of the area.* got \[0.5\]. The usual range"),
+        ({"crop_scale": [0.0, 1.0]}, r"`augment.crop_scale` must be .* got \[0.0, 1.0\]"),
+        ({"crop_scale": [0.9, 0.1]}, r"`augment.crop_scale` must be .* got \[0.9, 0.1\]"),
+        ({"crop_scale": [0.5, 1.5]}, r"`augment.crop_scale` must be .* got \[0.5, 1.5\]"),
+        (
+            {"crop_scale": [0.5, 1], "crop_ratio": [2.0, 1.0]},
+            r"the least and the largest width over height.* \[2.0, 1.0",
+        ),
+        ({"crop_ratio": [1.0, 1.0]}, r"shapes what `augment.crop_scale` cuts out, but got \[1.0, 1.0\] without it"),
+        ({"hue": 0.6}, r"`augment.hue` must be at most 0.5, but got 0.6"),
+        ({"brightness": -0.1}, r"`augment.brightness` must be at least 0, but got -0.1"),
+        ({"colour": 1.0}, r"Unknown key `augment.colour`.* Known keys: shift, "),
+    ],
+)
+def test_settings_that_cannot_be(keys: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        AugmentConfig.parse(keys, "augment")
+
+
+def test_recipes_without_the_newer_changes_are_told_apart_as_before() -> None:
+    recipe = {"data": {"name": "digits"}, "model": {"name": "lenet5"}, "optim": {"lr": 0.1}, "train": {"epochs": 1}}
+    assert set(Recipe.parse(recipe).identity()["augment"]) == set(EVERYTHING.model_dump(exclude_defaults=True))
+    cropped = Recipe.parse(recipe | {"augment": {"crop_scale": [0.5, 1]}}).identity()["augment"]
+    assert cropped["crop_scale"] == [0.5, 1] and "crop_ratio" not in cropped
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_agrees_with_the_cpu() -> None:
     images, indices = random_images(8), torch.arange(8)
     on_gpu = Augmenter(EVERYTHING, 0, 1, 8, "cuda").apply(images.cuda(), indices.cuda())
     torch.testing.assert_close(on_gpu.cpu(), Augmenter(EVERYTHING, 0, 1, 8).apply(images, indices), rtol=0, atol=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_gpu_crops_and_colours_as_the_cpu_does() -> None:
+    images, indices = random_bytes(8), torch.arange(8)
+    config = COLOUR.model_copy(update={"crop_scale": [0.1, 1.0]})
+    on_cpu, on_gpu = Augmenter(config, 0, 1, 8), Augmenter(config, 0, 1, 8, "cuda")
+    crop = on_cpu.crop(images, indices)
+    assert (on_gpu.crop(images.cuda(), indices.cuda()).cpu().int() - crop.int()).abs().max() <= 1
+    changed = on_gpu.apply(crop.float().cuda(), indices.cuda()).cpu()
+    torch.testing.assert_close(changed, on_cpu.apply(crop.float(), indices), rtol=0, atol=0.05)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from paribus.augment import Augmenter
 from paribus.batches import Batches
 from paribus.config import Recipe
 from paribus.data import draw
@@ -52,9 +53,9 @@ def test_without_shuffling_the_order_is_the_sources(monkeypatch: pytest.MonkeyPa
     taken: list[list[int]] = []
     gather = Batches.gather
 
-    def note(batches: Batches, indices: torch.Tensor) -> torch.Tensor:
+    def note(batches: Batches, indices: torch.Tensor, augmenter: Augmenter | None = None) -> torch.Tensor:
         taken.append(indices.tolist())
-        return gather(batches, indices)
+        return gather(batches, indices, augmenter)
 
     monkeypatch.setattr(Batches, "gather", note)
     expected = draw(DATASET, VARIANTS["plain"].data, 0).train_indices

@@ -10,14 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paribus.config import Recipe as Recipe
+    from paribus.data import load_data as load_data
     from paribus.errors import ParibusError as ParibusError
     from paribus.experiment import Experiment as Experiment
     from paribus.launch.conduct import run as run
+    from paribus.loader import Images as Images
+    from paribus.loader import Loader as Loader
     from paribus.store import Results as Results
 
 __version__ = "0.1.0"
 
-__all__ = ["Experiment", "ParibusError", "Recipe", "Results", "__version__", "run"]
+__all__ = [
+    "Experiment",
+    "Images",
+    "Loader",
+    "ParibusError",
+    "Recipe",
+    "Results",
+    "__version__",
+    "load_data",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -32,8 +45,11 @@ def __dir__() -> list[str]:
 
 _HOMES = {
     "Experiment": "paribus.experiment",
+    "Images": "paribus.loader",
+    "Loader": "paribus.loader",
     "ParibusError": "paribus.errors",
     "Recipe": "paribus.config",
     "Results": "paribus.store",
+    "load_data": "paribus.data",
     "run": "paribus.launch.conduct",
 }

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from paribus.augment import Augmenter
 from paribus.data.dataset import Split
+from paribus.seeding import torch_generator
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,23 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def gather(self, indices: torch.Tensor) -> torch.Tensor:
-        """Return images (B, C, H, W) as float 0 to 255, laid out channels last."""
-        images = self.images[indices].to(torch.float32)
-        return images.contiguous(memory_format=torch.channels_last)
+    def gather(self, indices: torch.Tensor, augmenter: Augmenter | None = None) -> torch.Tensor:
+        """Return images (B, C, H, W) as float 0 to 255, laid out channels last.
+
+        Args:
+            indices: Which examples, int64 (B,).
+            augmenter: What changes them, where they are to be changed.
+        """
+        images = self.images[indices]
+        if augmenter is None:
+            return _floats(images)
+        return augmenter.apply(_floats(augmenter.crop(images, indices)), indices)
+
+
+def _floats(images: torch.Tensor) -> torch.Tensor:
+    return images.to(torch.float32).contiguous(memory_format=torch.channels_last)
+
+
+def in_order(indices: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
+    """Return the indices (N,) in the order in which a run with this seed takes them in this epoch."""
+    return indices[torch.randperm(len(indices), generator=torch_generator(seed, "order", epoch))]

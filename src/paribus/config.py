@@ -7,15 +7,16 @@ value of a factor of `FINDABLE` to be found before its runs.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from paribus.errors import ConfigError, nearest
+from paribus.refusals import validated
 
-T = TypeVar("T", bound=BaseModel)
 Value = str | int | float | bool | list[Any] | None
 """What a factor can be set to."""
 RATE, EPOCHS = "optim.lr", "train.epochs"
@@ -39,6 +40,11 @@ class Table(BaseModel):
     """Base of the recipe's tables: frozen, strict about types, closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def parse(cls, keys: Mapping[str, Any], where: str = "recipe") -> Self:
+        """Return the table that keys describe; `where` begins the path that errors name."""
+        return validated(cls, keys, where)
 
 
 class DataConfig(Table):
@@ -192,7 +198,7 @@ class ModelConfig(BaseModel):
                 f"`{name}`.{nearest(name, cls.options_by_name)}"
             )
         given = {key: item for key, item in value.items() if key != "name"}
-        options = _validated(cls.options_by_name[name], given, "model")
+        options = validated(cls.options_by_name[name], given, "model")
         return {"name": name, **options.model_dump()}
 
     @property
@@ -285,6 +291,11 @@ class AugmentConfig(Table):
     `shift` is the largest translation in pixels; `rotate` the largest angle in degrees; `scale` the largest relative
     change of size; `elastic` the standard deviation in pixels of a smooth displacement (Simard, Steinkraus, Platt
     2003). Flips happen with probability 0.5 where asked for; they change the meaning of most characters.
+
+    `crop_scale` cuts out a part of the image and resizes it to what the network looks at: the least and the largest
+    share of the area, such as [0.08, 1]; `crop_ratio` is the range of its width over its height. `brightness`,
+    `contrast` and `saturation` multiply by up to 1 plus and minus these; `hue` turns by up to this share of the colour
+    circle. All as in torchvision's `RandomResizedCrop` and `ColorJitter`.
     """
 
     shift: NonNegativeFloat = 0.0
@@ -293,6 +304,32 @@ class AugmentConfig(Table):
     elastic: NonNegativeFloat = 0.0
     hflip: bool = False
     vflip: bool = False
+    crop_scale: Annotated[list[float] | None, Off] = None
+    crop_ratio: list[float] = [3 / 4, 4 / 3]
+    brightness: NonNegativeFloat = 0.0
+    contrast: NonNegativeFloat = 0.0
+    saturation: NonNegativeFloat = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        scale, ratio = self.crop_scale, self.crop_ratio
+        if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
+            raise ConfigError(
+                "`augment.crop_scale` must be the least and the largest share of the area, above 0 and up to 1, but "
+                f"got {scale}. The usual range is [0.08, 1]."
+            )
+        if not (len(ratio) == 2 and 0 < ratio[0] <= ratio[1] < math.inf):
+            raise ConfigError(
+                "`augment.crop_ratio` must be the least and the largest width over height, above 0, but got "
+                f"{ratio}. The usual range is [0.75, 1.3333]."
+            )
+        if scale is None and ratio != type(self).model_fields["crop_ratio"].default:
+            raise ConfigError(
+                f"`augment.crop_ratio` shapes what `augment.crop_scale` cuts out, but got {ratio} without it. Set "
+                "`augment.crop_scale`, for example to [0.08, 1]."
+            )
+        return self
 
 
 class TrainConfig(Table):
@@ -373,11 +410,6 @@ class Recipe(Table):
             )
         return self
 
-    @classmethod
-    def parse(cls, tables: Mapping[str, Any], where: str = "recipe") -> Recipe:
-        """Return the recipe that nested tables describe; `where` begins the path that errors name."""
-        return _validated(cls, tables, where)
-
     def identity(self) -> dict[str, dict[str, Any]]:
         """Return the tables that tell recipes apart, as JSON values.
 
@@ -432,7 +464,7 @@ class Recipe(Table):
                 self.factor(name)
             table, _, key = name.partition(".")
             tables[table][key] = value
-        return _validated(Recipe, tables, where)
+        return validated(Recipe, tables, where)
 
     def _options_of_other(self, name: str) -> dict[str, Any]:
         options = ModelConfig.options_by_name.get(name)
@@ -440,58 +472,6 @@ class Recipe(Table):
             return {"name": name}
         kept = {key: value for key, value in self.model.options.items() if key in options.model_fields}
         return {"name": name, **kept}
-
-
-def _validated(kind: type[T], given: Mapping[str, Any], where: str) -> T:
-    try:
-        return kind.model_validate(dict(given))
-    except ValidationError as error:
-        # A misspelt key explains the missing one better than the other way round.
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-        raise ConfigError(_explain(kind, first, where)) from None
-
-
-def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
-    """Turn pydantic's first error into what must hold, what was given and what to do."""
-    depth = 2 if kind is Recipe else 1  # Behind the key, pydantic names the member of a union that it tried.
-    keys = [str(part) for part in error["loc"][:depth]]
-    path = ".".join([where, *keys] if where else keys)
-    given = error.get("input")
-    rule, context = error["type"], error.get("ctx", {})
-    if rule == "extra_forbidden":
-        known = _keys_at(kind, keys[:-1])
-        return f"Unknown key `{path}`.{nearest(keys[-1], known)} Known keys: {', '.join(known)}."
-    if rule == "missing":
-        return f"`{path}` is missing. Add it."
-    if keys == ["data", "val"]:
-        return f"`{path}` must be {_VAL_FORMS}, but got {given!r}."
-    bounds = {
-        "greater_than_equal": ("at least", "ge"),
-        "greater_than": ("above", "gt"),
-        "less_than_equal": ("at most", "le"),
-        "less_than": ("below", "lt"),
-    }
-    if rule in bounds:
-        words, key = bounds[rule]
-        return f"`{path}` must be {words} {context[key]:g}, but got {given!r}."
-    if rule == "model_type":
-        return f"`{path}` must be a table such as {{ key = value }}, but got {given!r}."
-    if rule == "string_too_short":
-        return f"`{path}` must be a text that is not empty, but got {given!r}."
-    if rule == "literal_error":
-        choices = context["expected"].replace("'", "")
-        known_values = [word.strip(" ,") for word in choices.replace(" or ", ", ").split(",")]
-        return f"`{path}` must be {choices}, but got {given!r}.{nearest(str(given), known_values)}"
-    rule_text = error["msg"].removeprefix("Input should be ")
-    return f"`{path}` must be {rule_text}, but got {given!r}."
-
-
-def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
-    here: Any = kind
-    for key in keys:
-        annotation = here.model_fields[key].annotation if key in here.model_fields else None
-        here = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else here
-    return list(here.model_fields)
 
 
 FINDABLE: dict[str, str] = {RATE: "retune", EPOCHS: "equal-seconds"}
@@ -503,6 +483,11 @@ LATER_KEYS: dict[str, Value] = {
     "data.test": None,
     "data.group": None,
     "data.skip_unreadable": False,
+    "augment.crop_scale": None,
+    "augment.crop_ratio": [3 / 4, 4 / 3],
+    "augment.brightness": 0.0,
+    "augment.contrast": 0.0,
+    "augment.saturation": 0.0,
+    "augment.hue": 0.0,
 }
 """Keys added since recipes were first stored, with the value that says nothing new."""
-_VAL_FORMS = 'a number of images of at least 1, a fraction between 0 and 1, "test" or "off"'

@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 from paribus.checks.of_design import CHARACTERS
 from paribus.checks.places import Places, of_arms
+from paribus.config import AugmentConfig
 from paribus.experiment import Arm, Experiment
 from paribus.facts import Copies, DataFacts, Facts
 from paribus.wording import count, level, listed, margin, percent
@@ -131,7 +132,7 @@ def strong_augmentation(experiment: Experiment, facts: Facts) -> Places:
         (experiment.arms[name], data)
         for data in facts.data
         for name in data.arms
-        if name in experiment.arms and any(experiment.arms[name].recipe.augment.model_dump().values())
+        if name in experiment.arms and experiment.arms[name].recipe.augment != AugmentConfig()
     ]
     if not augmented:
         return None

@@ -18,12 +18,12 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from paribus.config import DataConfig
+from paribus.config import DataConfig, Value
 from paribus.data.dataset import Dataset, Split
 from paribus.data.pixels import padded
 from paribus.data.reader import SPLITS, Reading
 from paribus.data.sources import SOURCES, cache_folder, locate, require_published
-from paribus.errors import DataError
+from paribus.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,24 @@ def prepare(config: DataConfig, data_dir: Path | None = None, *, download: bool 
             require_published(config.name, dataset)
         _write(folder, _finished(dataset, config.pad, fingerprint))
     return Prepared(folder, fingerprint, reader.name)
+
+
+def load_data(name: str | Path, data_dir: Path | None = None, **keys: Value) -> Dataset:
+    """Return the images of a data set, decoded once: the next time they come from the cache.
+
+    Args:
+        name: A known data set, or the path of a folder, zip, csv or npz file.
+        data_dir: The folder that is searched first for known data sets.
+        **keys: How images are read, such as ``size=256, fit="crop", test=0.2``: keys of `DataConfig`.
+
+    Raises:
+        ConfigError: If a key is unknown or out of range.
+        DataError: If the data set is missing or damaged, or the cache cannot be written.
+    """
+    drawn = [key for key in keys if key in ("val", "train_size")]
+    if drawn:
+        raise ConfigError(f"`{drawn[0]}` is drawn for a run and not kept with the images. Give it to what draws it.")
+    return load_prepared(prepare(DataConfig.parse({"name": str(name), **keys}, "data"), data_dir).folder)
 
 
 def _finished(dataset: Dataset, pad: int, fingerprint: str) -> Dataset:

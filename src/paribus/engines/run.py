@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from paribus.augment import Augmenter
-from paribus.batches import Batches, Normalisation
+from paribus.batches import Batches, Normalisation, in_order
 from paribus.data import Dataset, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd, TuningEnd
 from paribus.engines.features_engine import solved_head
@@ -28,7 +28,7 @@ from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
 from paribus.optim import learning_rate
 from paribus.probes import layer_gradient_norms, probe
-from paribus.seeding import derive, torch_generator
+from paribus.seeding import derive
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult
 from paribus.transfer import LogisticHead
 
@@ -116,8 +116,9 @@ class Run(ABC):
         return solved_head(self.spec, self.dataset)
 
     def augmenter(self, epoch: int) -> Augmenter:
-        """Return what changes the training images of an epoch."""
-        return Augmenter(self.recipe.augment, self.spec.seed, epoch, len(self.train))
+        """Return what changes the training images of an epoch; random crops get the size that the network looks at."""
+        size = self.model.preprocessing.size if isinstance(self.model, Pretrained) else None
+        return Augmenter(self.recipe.augment, self.spec.seed, epoch, len(self.train), size=size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -163,8 +164,7 @@ class Run(ABC):
         """Return which training images each step of an epoch sees; unshuffled, they ascend in the source's order."""
         indices = self.train_indices
         if self.recipe.train.shuffle:
-            generator = torch_generator(self.spec.seed, "order", epoch)
-            indices = indices[torch.randperm(len(indices), generator=generator)]
+            indices = in_order(indices, self.spec.seed, epoch)
         batches: tuple[torch.Tensor, ...] = indices.split(self.recipe.train.batch_size)
         return batches
 
@@ -173,7 +173,7 @@ class Run(ABC):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return logits, labels and mean loss of one batch as it is trained on."""
         labels = self.train.labels[indices]
-        logits = model(self.normalisation.apply(augmenter.apply(self.train.gather(indices), indices)))
+        logits = model(self.normalisation.apply(self.train.gather(indices, augmenter)))
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.train.label_smoothing)
         return logits, labels, loss
 

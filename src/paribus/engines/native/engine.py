@@ -53,7 +53,7 @@ class NativeRun(Run):
         """Return the training images of one step; bytes are looked up by the kernels, changed images are ready."""
         if self.recipe.augment == AugmentConfig():
             return Batch(self.train.images.numpy(), self.table, indices.numpy(), self.train.labels.numpy())
-        images = self.normalisation.apply(augmenter.apply(self.train.gather(indices), indices))
+        images = self.normalisation.apply(self.train.gather(indices, augmenter))
         return Batch(images.contiguous().numpy(), labels=self.train.labels[indices].numpy())
 
     def logits(self, batches: Batches) -> torch.Tensor:
