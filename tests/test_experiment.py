@@ -268,7 +268,7 @@ def test_seeds_of_a_question_are_a_number(seeds: str) -> None:
 
 @pytest.mark.parametrize("setting", ["question.seeds=3", "question.p.seeds=3", "question.q=3"])
 def test_settings_of_a_question_must_name_one(setting: str) -> None:
-    with pytest.raises(ConfigError, match="A setting of a question must name one that there is.*Questions: q"):
+    with pytest.raises(ConfigError, match=r"A setting of a question must name one that there is.*Questions: q"):
         parse(EXPENSIVE, setting)
 
 

@@ -132,6 +132,40 @@ def check(
 
 
 @app.command()
+def audit(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A known data set, or a folder, zip or csv of images.")],
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="WEIGHTS", help="A backbone's sidecar, or hub:NAME; finds doubtful labels."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="REGEX|numbering", help="How file names tell groups.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write every finding for programs.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the images.")] = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Find what is wrong with image files before training on them.
+
+    Unreadable files, copies, groups shared between splits, imbalance, odd sizes and, with --weights, doubtful labels.
+    The exit status is 2 if a finding is an error.
+    """
+    from paribus import audit as audits
+    from paribus.cli import audit as output
+
+    found = audits.examine(data, audits.Options(weights=weights, group=group, data_dir=data_dir))
+    output.show(found)
+    if json is not None:
+        output.write_json(found, json)
+    if html is not None:
+        output.write(html, audits.to_html(found, audits.find_files(data, data_dir)), "--html")
+    if found.has_errors:
+        raise typer.Exit(ERROR_FIRED)
+
+
+@app.command()
 def report(results: ResultsArgument) -> None:
     """Write the verdicts and the report anew, without training."""
     from paribus.cli import tables

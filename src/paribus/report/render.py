@@ -47,12 +47,17 @@ def write_report(results: Results, verdicts: Mapping[str, Any]) -> list[Path]:
 
 def to_html(page: Page) -> str:
     """Return the report as one HTML file that needs no other."""
+    return html_page("report.html.j2", page=page)
+
+
+def html_page(template: str, **content: Any) -> str:
+    """Fill in one of the HTML templates; `style` is the report's, and what stands between backticks is set as code."""
     environment = _environment(autoescape=True)
     environment.filters["prose"] = _prose
     environment.filters["inline_svg"] = lambda figure: Markup(_inline(figure))
     environment.filters["data_uri"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     style = Markup(_source(environment, "report.css"))
-    return environment.get_template("report.html.j2").render(page=page, style=style)
+    return environment.get_template(template).render(style=style, **content)
 
 
 def to_markdown(page: Page) -> str:

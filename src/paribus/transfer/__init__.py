@@ -10,6 +10,7 @@ from paribus.transfer.heads import (
     imagenet_classes,
     majority,
     nearest_neighbour,
+    out_of_fold,
 )
 from paribus.transfer.weights import Weights, find_weights
 
@@ -31,5 +32,6 @@ __all__ = [
     "imagenet_classes",
     "majority",
     "nearest_neighbour",
+    "out_of_fold",
     "stages",
 ]

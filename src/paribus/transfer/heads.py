@@ -120,6 +120,30 @@ def choose_strength(
         return _search(parts, folds=len(parts))
 
 
+def out_of_fold(features: Array, labels: Labels, num_classes: int, seed: int, strength: float) -> Array:
+    """Return the logits that heads give to examples they were not fitted to, float32 (N, num_classes).
+
+    The folds are those of `choose_strength`: stratified, drawn by the seed.
+
+    Args:
+        features: float32 (N, num_features).
+        labels: Classes (N,), each at least twice.
+        num_classes: Number of logits.
+        seed: Draws the folds.
+        strength: Above 0.
+
+    Raises:
+        DataError: If a class has too few examples, or features are not finite.
+        ModelError: If L-BFGS does not converge.
+    """
+    folds = _folds(labels, num_classes, seed)
+    logits = np.empty((len(labels), num_classes), dtype=np.float32)
+    for fold in range(folds.max() + 1):
+        held = folds == fold
+        logits[held] = fit_logistic(features[~held], labels[~held], num_classes, strength).logits(features[held])
+    return logits
+
+
 def nearest_neighbour(features: Array, labels: Labels, num_classes: int, queries: Array) -> Array:
     """Return the highest cosine similarity to the training examples of each class, float32 (N, num_classes).
 
