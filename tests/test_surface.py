@@ -51,7 +51,7 @@ def test_a_name_that_is_not_there_says_what_is() -> None:
         paribus.trian  # noqa: B018
 
 
-@pytest.mark.parametrize("package", ["checks", "cli", "data", "engines", "experiments", "models", "transfer"])
+@pytest.mark.parametrize("package", ["audit", "checks", "cli", "data", "engines", "experiments", "models", "transfer"])
 def test_packages_export_what_they_import_by_name(package: str) -> None:
     module = importlib.import_module(f"paribus.{package}")
     assert sorted(module.__all__) == sorted(set(module.__all__))

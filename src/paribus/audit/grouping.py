@@ -126,15 +126,18 @@ def neighbours(features: npt.NDArray[np.float32]) -> Pairs:
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     rows = (features / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     starts = range(0, len(rows), _BLOCK)
-    scale = np.concatenate(
-        [np.partition(_distances(rows, begin), NEIGHBOURS - 1, axis=1)[:, NEIGHBOURS - 1] for begin in starts]
-    )
+    scale = np.concatenate([_tenth(_distances(rows, begin)) for begin in starts])
     found = [np.empty((0, 2), dtype=np.int64)]
     for begin in starts:
         reach = CLOSE * np.sqrt(scale[begin : begin + _BLOCK, None] * scale[None])
         pairs = np.argwhere(_distances(rows, begin) < reach) + np.array([begin, 0])
         found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.concatenate(found)
+
+
+def _tenth(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    # A copy: a view would keep the whole block of distances in memory.
+    return np.partition(distances, NEIGHBOURS - 1, axis=1)[:, NEIGHBOURS - 1].copy()
 
 
 def _distances(rows: npt.NDArray[np.float32], begin: int) -> npt.NDArray[np.float32]:
