@@ -128,6 +128,7 @@ GOOD: dict[str, tuple[bytes, tuple[int, int, int] | int]] = {
     "TIFF, 16 bits in colour": (tiff_of_bits("<", 2, BRIGHT), COLOUR),
     "TIFF, 16 bits in colour, the other way round": (tiff_of_bits(">", 2, BRIGHT), COLOUR),
     "TIFF, 0 is white": (tiff_of_bits("<", 0, (255 - GREY,), "B"), GREY),
+    "TIFF, 16 bits, 0 is white": (tiff_of_bits("<", 0, (65535 - 256 * GREY,)), GREY),
     "TIFF, palette": (saved(PLAIN.quantize(4), "tiff"), COLOUR),
     "TIFF, JPEG inside": (saved(PLAIN, "tiff", compression="jpeg", quality=95), COLOUR),
     "TIFF, several pages": (saved(PLAIN, "tiff", save_all=True, append_images=[OTHER.copy()]), COLOUR),
@@ -151,6 +152,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a PNG of no width": (png_of_size(0, 30), "."),
     "a bomb": (png_of_size(15_000, 15_000), "decompression bomb"),
     "TIFF of fractions": (saved(sixteen(1, np.float32), "tiff"), "floating-point numbers"),
+    "TIFF, 16 bits, 0 is white, the other way round": (tiff_of_bits(">", 0, (65535 - 256 * GREY,)), "known format"),
     "TIFF of more than 16 bits": (saved(sixteen(70_000, np.int32), "tiff"), "70000, more than 16 bits"),
 }
 
