@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_files import picture, write_files
+from data_files import picture, write_files, write_zip
 from paribus.config import NUMBERING, DataConfig
 from paribus.data import Dataset, draw, load_prepared, prepare
 from paribus.data.folders import ImageFolders
@@ -24,6 +24,7 @@ from paribus.data.reader import Reading
 from paribus.data.table import CsvFile
 from paribus.errors import ConfigError, DataError
 from paribus.testing.readers import check_reader
+from test_photos import GOOD
 
 
 def photo(value: int, width: int = 12, height: int = 9) -> bytes:
@@ -196,6 +197,47 @@ def test_a_table_with_groups(tmp_path: Path) -> None:
 def test_tables_that_do_not_hold(tmp_path: Path, text: str, error: str) -> None:
     with pytest.raises(DataError, match=error):
         table(tmp_path, text).read()
+
+
+def test_every_kind_of_file_in_a_folder_a_zip_and_a_table_makes_one_data_set(tmp_path: Path) -> None:
+    splits = ("train", "Valid", "test")
+    kinds = [content for content, _ in GOOD.values()]
+    names = [f"{split}/{'ab'[i % 2]}/{i:02}.jpg" for split in splits for i in range(len(kinds))]
+    files = dict(zip(names, kinds * 3, strict=True))
+    loose, packed = write_files(tmp_path / "mine", files), write_zip(tmp_path / "mine.zip", files)
+    rows = "\n".join(f"{name},{name.split('/')[1]},{name.split('/')[0]}" for name in names)
+    (loose / "list.csv").write_text(f"path,label,split\n{rows}\n", encoding="utf-8")
+    how = Reading(size=8, fit="crop")
+    listed = CsvFile("mine", loose / "list.csv", how=how).read()
+    (loose / "list.csv").unlink()
+    for found in (ImageFolders("mine", loose, how=how).read(), ImageFolders("mine", packed, how=how).read(), listed):
+        assert found.image_shape == (3, 8, 8) and found.val is not None and found.class_names == ("a", "b")
+        for split in ("train", "val", "test"):
+            part, own = getattr(found, split), getattr(listed, split)
+            assert len(part) == len(kinds) and np.array_equal(part.labels, own.labels)
+            assert np.array_equal(part.images, own.images)
+    order = [i for label in range(2) for i in range(label, len(kinds), 2)]
+    for image, i in zip(listed.train.images, order, strict=True):
+        assert np.array_equal(image, np.broadcast_to(decode(kinds[i], 8, "crop").T, (3, 8, 8)).swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("group", [None, r"/(\d)\d"])
+def test_one_folder_of_classes_is_split_by_the_seed(tmp_path: Path, packed: bool, group: str | None) -> None:
+    """Test is the same for every seed; val is drawn anew, class by class, and in whole groups where there are any."""
+    files = class_folders(40)
+    path = write_zip(tmp_path / "mine.zip", files) if packed else write_files(tmp_path / "mine", files)
+    dataset = ImageFolders("mine", path, how=Reading(size=8, test=0.25, group=group)).read()
+    assert dataset.val is None and len(dataset.test) == 20
+    drawn = [draw(dataset, DataConfig(name="mine", val=20), seed) for seed in (1, 1, 2, 3, 4)]
+    found = [{image.tobytes() for image in each.val.images} for each in drawn]
+    assert found[0] == found[1] and any(each != found[0] for each in found)
+    for each in drawn:
+        assert len(each.val) == 20 and len(each.train_indices) == 40
+        assert np.bincount(each.val.labels).tolist() == [10, 10]
+        if group is not None:
+            assert each.val.groups is not None and dataset.train.groups is not None
+            assert not set(each.val.groups) & set(dataset.train.groups[each.train_indices])
 
 
 def test_unreadable_files_can_be_left_out_and_are_told(tmp_path: Path) -> None:

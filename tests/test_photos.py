@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from paribus.data.pixels import UnreadableImageError, decode
 
@@ -48,6 +51,42 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IEND\xaeB`\x82"
 
 
+def png_of_bits(depth: int, colour_type: int, row: bytes) -> bytes:
+    """A PNG of 40 x 30 pixels in a form that Pillow reads and does not write; all rows are alike."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 40, 30, depth, colour_type, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + row) * 30)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def tiff_of_bits(order: str, photometric: int, pixel: tuple[int, ...], kind: str = "H") -> bytes:
+    """A plain TIFF of 40 x 30 equal pixels; `order` is "<" or ">", and photometric 0 means that 0 is white."""
+    pixels = struct.pack(f"{order}{len(pixel)}{kind}", *pixel) * 1200
+    depths = 8 + 2 + 12 * 9 + 4  # Behind the header and the directory of nine entries.
+    directory = (
+        (256, "I", 1, 40),
+        (257, "I", 1, 30),
+        (258, "H", 1, 8 * struct.calcsize(kind)) if len(pixel) == 1 else (258, "I", len(pixel), depths),
+        (259, "H", 1, 1),
+        (262, "H", 1, photometric),
+        (273, "I", 1, depths + 2 * len(pixel)),
+        (277, "H", 1, len(pixel)),
+        (278, "I", 1, 30),
+        (279, "I", 1, len(pixels)),
+    )
+    content = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(directory))
+    for tag, form, count, value in directory:
+        short = form == "H" or tag == 258
+        content += struct.pack(f"{order}HHI", tag, 3 if short else 4, count)
+        content += struct.pack(f"{order}HH", value, 0) if form == "H" else struct.pack(f"{order}I", value)
+    depth_of_each = struct.pack(f"{order}{len(pixel)}H", *[8 * struct.calcsize(kind)] * len(pixel))
+    return content + struct.pack(f"{order}I", 0) + depth_of_each + pixels
+
+
+BRIGHT = tuple(256 * value + 77 for value in COLOUR)
 OTHER = Image.new("RGB", (40, 30), (0, 0, 0))
 GOOD: dict[str, tuple[bytes, tuple[int, int, int] | int]] = {
     "JPEG": (saved(PLAIN, "jpeg", quality=95), COLOUR),
@@ -69,6 +108,10 @@ GOOD: dict[str, tuple[bytes, tuple[int, int, int] | int]] = {
     "PNG, grey with alpha": (saved(with_alpha(SHADE, 255), "png"), GREY),
     "PNG, one bit": (saved(Image.new("1", (40, 30), 1), "png"), 255),
     "PNG, 16 bits": (saved(sixteen(GREY * 256 + 77), "png"), GREY),
+    "PNG, 16 bits in colour": (png_of_bits(16, 2, struct.pack(">3H", *BRIGHT) * 40), COLOUR),
+    "PNG, 16 bits in colour, transparent": (png_of_bits(16, 6, struct.pack(">4H", *BRIGHT, 0) * 40), (255, 255, 255)),
+    "PNG, four greys": (png_of_bits(2, 0, b"\xaa" * 10), 170),
+    "PNG, sixteen greys": (png_of_bits(4, 0, b"\xcc" * 20), 204),
     "WebP": (saved(PLAIN, "webp", quality=95), COLOUR),
     "WebP, lossless": (saved(PLAIN, "webp", lossless=True), COLOUR),
     "WebP, transparent": (saved(with_alpha(PLAIN, 0), "webp", lossless=True, exact=True), (255, 255, 255)),
@@ -81,6 +124,13 @@ GOOD: dict[str, tuple[bytes, tuple[int, int, int] | int]] = {
     "TIFF, packed": (saved(PLAIN, "tiff", compression="tiff_lzw"), COLOUR),
     "TIFF, CMYK": (saved(PLAIN.convert("CMYK"), "tiff"), COLOUR),
     "TIFF, 16 bits": (saved(sixteen(GREY * 256), "tiff"), GREY),
+    "TIFF, 16 bits, bytes the other way round": (tiff_of_bits(">", 1, (BRIGHT[0],)), GREY),
+    "TIFF, 16 bits in colour": (tiff_of_bits("<", 2, BRIGHT), COLOUR),
+    "TIFF, 16 bits in colour, the other way round": (tiff_of_bits(">", 2, BRIGHT), COLOUR),
+    "TIFF, 0 is white": (tiff_of_bits("<", 0, (255 - GREY,), "B"), GREY),
+    "TIFF, 16 bits, 0 is white": (tiff_of_bits("<", 0, (65535 - 256 * GREY,)), GREY),
+    "TIFF, palette": (saved(PLAIN.quantize(4), "tiff"), COLOUR),
+    "TIFF, JPEG inside": (saved(PLAIN, "tiff", compression="jpeg", quality=95), COLOUR),
     "TIFF, several pages": (saved(PLAIN, "tiff", save_all=True, append_images=[OTHER.copy()]), COLOUR),
     "one pixel": (saved(Image.new("RGB", (1, 1), COLOUR), "png"), COLOUR),
     "a line of pixels": (saved(Image.new("RGB", (1, 500), COLOUR), "png"), COLOUR),
@@ -102,6 +152,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a PNG of no width": (png_of_size(0, 30), "."),
     "a bomb": (png_of_size(15_000, 15_000), "decompression bomb"),
     "TIFF of fractions": (saved(sixteen(1, np.float32), "tiff"), "floating-point numbers"),
+    "TIFF, 16 bits, 0 is white, the other way round": (tiff_of_bits(">", 0, (65535 - 256 * GREY,)), "known format"),
     "TIFF of more than 16 bits": (saved(sixteen(70_000, np.int32), "tiff"), "70000, more than 16 bits"),
 }
 
@@ -121,3 +172,60 @@ def test_is_refused_with_a_reason(name: str) -> None:
     content, reason = BAD[name]
     with pytest.raises(UnreadableImageError, match=reason):
         decode(content, SIDE)
+
+
+def corners(width: int, height: int) -> npt.NDArray[np.uint8]:
+    """A picture whose four quarters differ, in colour."""
+    pixels = np.full((height, width, 3), (40, 60, 80), np.uint8)
+    pixels[: height // 2, : width // 2] = (240, 20, 20)
+    pixels[: height // 2, width // 2 :] = (20, 240, 20)
+    pixels[height // 2 :, : width // 2] = (20, 20, 240)
+    return pixels
+
+
+UPRIGHT: dict[int, Callable[[Any], Any]] = {
+    1: lambda shown: shown,
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
+    5: lambda shown: shown.swapaxes(0, 1),
+    6: lambda shown: np.rot90(shown, -1),
+    7: lambda shown: shown[::-1, ::-1].swapaxes(0, 1),
+    8: lambda shown: np.rot90(shown),
+}
+"""What must be done to the stored rows, by EXIF orientation."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(
+    ("form", "options"), [("jpeg", {"quality": 95}), ("png", {}), ("webp", {"lossless": True}), ("tiff", {})]
+)
+def test_is_turned_upright(form: str, options: dict[str, Any], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = corners(48, 32)
+    found, expected = decode(saved(Image.fromarray(pixels), form, exif=exif, **options)), UPRIGHT[orientation](pixels)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_huge_jpeg_of_any_kind_is_turned_upright_at_reduced_scale(mode: str, progressive: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(corners(1600, 1200)).convert(mode)
+    content = saved(image, "jpeg", exif=exif, quality=95, progressive=progressive)
+    sizes: list[tuple[int, int]] = []
+    load = JpegImageFile.load
+
+    def note(opened: JpegImageFile) -> Any:
+        sizes.append(opened.size)
+        return load(opened)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JpegImageFile, "load", note)
+        found = decode(content, 64, "crop")
+    whole = np.asarray(image.convert("L" if mode == "L" else "RGB").rotate(-90, expand=True).resize((64, 85)))[10:74]
+    assert sizes[0] == (200, 150)  # An eighth.
+    assert found.shape == whole.shape and np.abs(found.astype(int) - whole).mean() < 3

@@ -9,12 +9,14 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from paribus.config import Fit
 from paribus.errors import DataError
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_BITS = 65535
+_PHOTOMETRIC = 262
 _RESERVE = 2
 """How many times the pixels per side that are asked for a reduced JPEG must have, so that resizing smooths it."""
 # What Pillow's decoders raise on damaged files; the list grew with the formats.
@@ -42,8 +44,9 @@ class UnreadableImageError(DataError):
 def decode(content: bytes, size: int | None = None, fit: Fit = "squash") -> npt.NDArray[np.uint8]:
     """Decode one image file, turned upright as its EXIF orientation says.
 
-    Transparent pixels are laid over white; 16-bit grey keeps its upper eight bits. A JPEG is decoded at a half, a
-    quarter or an eighth of its size where that leaves at least twice the pixels per side that are asked for.
+    Transparent pixels are laid over white; 16-bit grey keeps its upper eight bits, inverted where the file says that 0
+    is white. A JPEG is decoded at a half, a quarter or an eighth of its size where that leaves at least twice the
+    pixels per side that are asked for.
 
     Args:
         content: The bytes of the file.
@@ -65,6 +68,8 @@ def decode(content: bytes, size: int | None = None, fit: Fit = "squash") -> npt.
                 opened.draft(None, (_RESERVE * size, _RESERVE * size))
             opened.load()
             image = _in_eight_bits(ImageOps.exif_transpose(opened))
+            if _is_negative(opened):
+                image = ImageOps.invert(image)
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image of a known format") from None
     except _DAMAGE as error:
@@ -122,6 +127,11 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > _SIXTEEN_BITS:
         raise ValueError(f"its grey values span {values.min()} to {values.max()}, more than 16 bits")
     return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Return whether 0 is white, which Pillow heeds in TIFF files of up to 8 bits alone."""
+    return image.mode.startswith("I") and isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
 def _from_palette(image: Image.Image) -> Image.Image:

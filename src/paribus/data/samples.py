@@ -47,7 +47,7 @@ class Sample:
 class ImageFiles(Reader):
     """A data set of image files. Images are grey if all of them are, else RGB."""
 
-    version: ClassVar[int] = 2  # Since big JPEG files are decoded at reduced scale.
+    version: ClassVar[int] = 3  # Since 16-bit TIFF files in which 0 is white are no longer read as negatives.
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[Archive]:
