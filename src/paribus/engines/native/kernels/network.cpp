@@ -89,7 +89,8 @@ void Network::join() {
       before->finish = activation->value;
       activation->applied_before = true;
     }
-    if (behind && behind->covers()) {
+    const bool kept = i + 2 >= layers_.size() || !layers_[i + 2]->in_place;  // Max pooling tells slopes by its outputs.
+    if (behind && behind->covers() && kept) {
       behind->slope = activation->slope;
       activation->applied_behind = true;
     }

@@ -33,7 +33,7 @@ typedef int32_t I __attribute__((vector_size(WIDTH * 4), may_alias));
 ALWAYS_INLINE V load(const float* from) { return *reinterpret_cast<const V*>(from); }
 ALWAYS_INLINE void store(float* to, V value) { *reinterpret_cast<V*>(to) = value; }
 ALWAYS_INLINE V all(float value) { return V{} + value; }
-ALWAYS_INLINE V where(I mask, V yes, V no) { return reinterpret_cast<V>((mask & reinterpret_cast<I>(yes)) | (~mask & reinterpret_cast<I>(no))); }
+ALWAYS_INLINE V where(I mask, V yes, V no) { return mask ? yes : no; }
 // In both, a NaN in `value` stays one.
 ALWAYS_INLINE V at_most(V value, float bound) { return where(value > all(bound), all(bound), value); }
 ALWAYS_INLINE V at_least(V value, float bound) { return where(value < all(bound), all(bound), value); }
