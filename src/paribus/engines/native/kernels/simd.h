@@ -32,7 +32,8 @@ typedef int32_t I __attribute__((vector_size(WIDTH * 4), may_alias));
 
 ALWAYS_INLINE V load(const float* from) { return *reinterpret_cast<const V*>(from); }
 ALWAYS_INLINE void store(float* to, V value) { *reinterpret_cast<V*>(to) = value; }
-ALWAYS_INLINE V all(float value) { return V{} + value; }
+// Subtracting a zero is no work for any value; adding one would be, as it turns -0 into 0.
+ALWAYS_INLINE V all(float value) { return value - V{}; }
 ALWAYS_INLINE V where(I mask, V yes, V no) { return mask ? yes : no; }
 // In both, a NaN in `value` stays one.
 ALWAYS_INLINE V at_most(V value, float bound) { return where(value > all(bound), all(bound), value); }
