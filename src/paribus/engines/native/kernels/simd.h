@@ -31,6 +31,16 @@ typedef float V __attribute__((vector_size(WIDTH * 4), may_alias));
 typedef int32_t I __attribute__((vector_size(WIDTH * 4), may_alias));
 
 ALWAYS_INLINE V load(const float* from) { return *reinterpret_cast<const V*>(from); }
+// A load whose value stays in a register. Compilers that may read it again at each use do, and loads are what is scarce.
+ALWAYS_INLINE V held(const float* from) {
+  V value = load(from);
+#if defined(__x86_64__)
+  asm("" : "+v"(value));
+#elif defined(__aarch64__)
+  asm("" : "+w"(value));
+#endif
+  return value;
+}
 ALWAYS_INLINE void store(float* to, V value) { *reinterpret_cast<V*>(to) = value; }
 // Subtracting a zero is no work for any value; adding one would be, as it turns -0 into 0.
 ALWAYS_INLINE V all(float value) { return value - V{}; }
