@@ -95,6 +95,17 @@ def test_layers_in_any_order(data: st.DataObject) -> None:
     require_as_torch(model, images_of(image_shape, data.draw(st.integers(1, 40)), data.draw(SEEDS)), data.draw)
 
 
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+def test_pooled_values_that_are_overwritten_tell_no_slopes(instructions: str) -> None:
+    """Max pooling takes the slope of the activation before it from its outputs, unless these are overwritten."""
+    for behind in ([], [nn.Tanh()]):
+        layers = [nn.Conv2d(2, 3, 3), nn.Tanh(), nn.MaxPool2d(2), *behind]
+        model = randomised(with_head(layers, (2, 8, 8), 5), 0)
+        images, labels = images_of((2, 8, 8), 20, 1), torch.arange(20) % 5
+        exact = by_torch(model, images.double(), labels)
+        require_equal(by_kernels(network_of(model, (2, 8, 8), 1, instructions), images, labels), exact, 1e-5)
+
+
 @settings(max_examples=20)
 @given(data=st.data())
 def test_linear_layers_of_any_width(data: st.DataObject) -> None:

@@ -237,7 +237,7 @@ ALWAYS_INLINE void weight_tile(const Maps& in, const Maps& out, const Window& k,
         for (int o = 0; BIASED && o < OT; ++o) total[o] += d[o];
 #pragma GCC unroll 8
         for (int i = 0; i < KT; ++i) {
-          const V seen = load(value + i * next + v * WIDTH);
+          const V seen = held(value + i * next + v * WIDTH);
 #pragma GCC unroll 8
           for (int o = 0; o < OT; ++o) acc[o][i] += d[o] * seen;
         }

@@ -135,24 +135,36 @@ class Pooling : public Layer {
     return window_.height == window_.down && window_.width == window_.right && !window_.above && !window_.left &&
            in.height == out.height * window_.down && in.width == out.width * window_.right;
   }
-  Slope slope = nullptr;  // Of the activation before it, applied to the input gradient row by row; only if `covers`.
+  Slope slope = nullptr;  // Of the activation before it, applied on the way back; only if `covers`.
 
  protected:
-  // Calls visit(place in the output, place in the input) for each output pixel and each input pixel that it sees.
+  // For each output pixel: begin(map), visit(place in the input) for each input pixel that it sees, then end(map, place
+  // in the output, whether it is the last of its row).
   template <typename Begin, typename Visit, typename End>
   ALWAYS_INLINE void each_window(Begin begin, Visit visit, End end) const {
+    const Window k = window_;  // Copies, so that what is written cannot change them.
+    const Maps from = in, into = out;
     long to = 0;
-    for (int c = 0; c < out.channels; ++c)
-      for (int row = 0; row < out.height; ++row)
-        for (int column = 0; column < out.width; ++column, to += LANES) {
-          const int y = row * window_.down - window_.above, x = column * window_.right - window_.left;
-          const int top = std::max(0, y), bottom = std::min(in.height, y + window_.height);
-          const int left = std::max(0, x), right = std::min(in.width, x + window_.width);
+    for (int c = 0; c < into.channels; ++c)
+      for (int row = 0; row < into.height; ++row) {
+        const int y = row * k.down - k.above, top = std::max(0, y), height = std::min(from.height, y + k.height) - top;
+        const long line = long(from.width) * LANES, first = (long(c) * from.height + top) * line;
+        for (int column = 0; column < into.width; ++column, to += LANES) {
+          const int x = column * k.right - k.left, left = std::max(0, x), width = std::min(from.width, x + k.width) - left;
+          const long corner = first + long(left) * LANES;
           begin(c);
-          for (int iy = top; iy < bottom; ++iy)
-            for (int ix = left; ix < right; ++ix) visit(((long(c) * in.height + iy) * in.width + ix) * LANES);
-          end(c, to);
+          if (height == 2 && width == 2) {  // The usual window, unrolled.
+            visit(corner);
+            visit(corner + LANES);
+            visit(corner + line);
+            visit(corner + line + LANES);
+          } else {
+            for (int iy = 0; iy < height; ++iy)
+              for (int ix = 0; ix < width; ++ix) visit(corner + iy * line + ix * LANES);
+          }
+          end(c, to, column + 1 == into.width);
         }
+      }
   }
   // To be called behind each row of outputs in the backward pass, with the row's number over all maps.
   void finish_row(long row, const float* x, float* dx) const {
@@ -175,7 +187,7 @@ class SumPooling : public Pooling {
     V acc[PARTS];
     each_window([&](int) { for (V& v : acc) v = V{}; },
                 [&](long from) { for (int v = 0; v < PARTS; ++v) acc[v] += load(x + from + v * WIDTH); },
-                [&](int c, long to) {
+                [&](int c, long to, bool) {
                   const float factor = coefficient(weights, c), bias = trainable_ ? weights[in.channels + c] : 0.0f;
                   for (int v = 0; v < PARTS; ++v) store(y + to + v * WIDTH, acc[v] * factor + bias);
                 });
@@ -185,7 +197,7 @@ class SumPooling : public Pooling {
       V acc[PARTS];
       each_window([&](int) { for (V& v : acc) v = V{}; },
                   [&](long from) { for (int v = 0; v < PARTS; ++v) acc[v] += load(x + from + v * WIDTH); },
-                  [&](int c, long to) {
+                  [&](int c, long to, bool) {
                     float* slope = desk.sums.get() + c * WIDTH;
                     float* bias = desk.sums.get() + (in.channels + c) * WIDTH;
                     for (int v = 0; v < PARTS; ++v) {
@@ -211,7 +223,7 @@ class SumPooling : public Pooling {
                     store(at, exact ? error[v] : load(at) + error[v]);
                   }
                 },
-                [&](int, long end) { if (end / LANES % out.width == out.width - 1) finish_row(end / LANES / out.width, x, dx); });
+                [&](int, long end, bool last) { if (last) finish_row(end / LANES / out.width, x, dx); });
   }
   void collect(Desk& desk, float* gradients) const override {
     for (long i = 0; i < parameters; ++i) gradients[i] += sum(load(desk.sums.get() + i * WIDTH));
@@ -240,19 +252,20 @@ class MaxPooling : public Pooling {
                     const V seen = load(x + from + v * WIDTH);
                     const I better = (seen > best[v]) | (seen != seen);
                     best[v] = where(better, seen, best[v]);
-                    taken[v] = (better & (I{} + index)) | (~better & taken[v]);
+                    taken[v] = better ? I{} + index : taken[v];
                   }
                   ++index;
                 },
-                [&](int, long to) {
+                [&](int, long to, bool) {
                   for (int v = 0; v < PARTS; ++v) {
                     store(y + to + v * WIDTH, best[v]);
                     store(desk.kept.get() + to + v * WIDTH, reinterpret_cast<V>(taken[v]));
                   }
                 });
   }
-  void backward(const Pass&, const float*, const float* x, const float*, float* dy, float* dx, Desk& desk) const override {
+  void backward(const Pass&, const float*, const float*, const float* y, float* dy, float* dx, Desk& desk) const override {
     if (!dx) return;
+    if (slope) slope(y, dy, dy, out.size() * LANES);  // The slope at a pixel that was taken is that at the output.
     const bool exact = covers();
     if (!exact) std::memset(dx, 0, size_t(in.size()) * LANES * 4);
     V error[PARTS];
@@ -275,7 +288,7 @@ class MaxPooling : public Pooling {
                   }
                   ++index;
                 },
-                [&](int, long end) { if (end / LANES % out.width == out.width - 1) finish_row(end / LANES / out.width, x, dx); });
+                [](int, long, bool) {});
   }
 };
 

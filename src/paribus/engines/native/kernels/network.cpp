@@ -89,7 +89,8 @@ void Network::join() {
       before->finish = activation->value;
       activation->applied_before = true;
     }
-    if (behind && behind->covers()) {
+    const bool kept = i + 2 >= layers_.size() || !layers_[i + 2]->in_place;  // Max pooling tells slopes by its outputs.
+    if (behind && behind->covers() && kept) {
       behind->slope = activation->slope;
       activation->applied_behind = true;
     }
@@ -182,23 +183,24 @@ void Network::gather(const Source& source, long first, float* x) const {
   const long pixels = input_.pixels(), size = input_.size();
   const int end = int(std::min<long>(LANES, source.count - first));
   if (end < LANES) std::memset(x, 0, size_t(size) * LANES * 4);
-  constexpr long STRIP = 64;  // Pixels at a time, so that what is written stays near.
-  for (int c = 0; c < input_.channels; ++c)
-    for (long begin = 0; begin < pixels; begin += STRIP) {
-      const long stop = std::min(pixels, begin + STRIP);
-      float* to = x + (c * pixels) * LANES;
-      for (int s = 0; s < end; ++s) {
-        const long row = source.rows ? source.rows[first + s] : first + s;
-        if (source.bytes) {
-          const uint8_t* from = source.bytes + row * size + c * pixels;
-          const float* table = source.table + c * 256;
-          for (long p = begin; p < stop; ++p) to[p * LANES + s] = table[from[p]];
-        } else {
-          const float* from = source.floats + row * size + c * pixels;
-          for (long p = begin; p < stop; ++p) to[p * LANES + s] = from[p];
-        }
+  long begins[LANES];
+  for (int s = 0; s < end; ++s) begins[s] = (source.rows ? source.rows[first + s] : first + s) * size;
+  auto lay = [&](int c, auto value) {  // Pixel by pixel, so that what is written is written in a row.
+    float* to = x + c * pixels * LANES;
+    for (long p = c * pixels; p < (c + 1) * pixels; ++p, to += LANES) {
+      if (end == LANES) {
+#pragma GCC unroll 16
+        for (int s = 0; s < LANES; ++s) to[s] = value(begins[s] + p);
+      } else {
+        for (int s = 0; s < end; ++s) to[s] = value(begins[s] + p);
       }
     }
+  };
+  for (int c = 0; c < input_.channels; ++c) {
+    const float* table = source.table + c * 256;
+    if (source.bytes) lay(c, [&, bytes = source.bytes](long at) { return table[bytes[at]]; });
+    else lay(c, [floats = source.floats](long at) { return floats[at]; });
+  }
 }
 
 // Has the bytes of a group fetched from memory, as rows in random order are nowhere near.
