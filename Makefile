@@ -75,6 +75,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/engine/roofline.py
 	$(BIN)/python benchmarks/engine/together.py
 	$(BIN)/python benchmarks/launch/launch.py
+	$(BIN)/python benchmarks/loader/loader.py
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
