@@ -106,10 +106,13 @@ def outside_band(experiment: Experiment, arms: Arms) -> Places:
     return [(CONTROL, f"The mean test accuracy, {percent(mean)} %, lies {side} the published {band} %.")]
 
 
-def collapsed(_: Experiment, arms: Arms) -> Places:
+def collapsed(experiment: Experiment, arms: Arms) -> Places:
     """P011: a run that finished is not above the majority class, by the lower end of its Wilson interval."""
     places, applies = [], False
     for arm in arms.values():
+        model = experiment.arms[arm.name].recipe.model
+        if model.name == "pretrained" and model.options["head"] == "majority":
+            continue  # The baseline itself.
         learned = [run for run in arm.runs if run.result.status == "finished"]
         applies = applies or bool(learned)
         stuck = [run for run in learned if _is_no_better_than_majority(arm, run.result.test_accuracy)]
@@ -221,7 +224,7 @@ def _floor(run: Run) -> tuple[float, tuple[float, float]] | None:
     is_bounded = np.mean(logits >= high - edge) >= share / 4 and np.mean(logits <= low + edge) >= (1 - share) / 4
     reaches = float(np.ptp(logits, axis=0).max()) >= high - low - 2 * edge
     hinders = floor >= (run.result.test_loss or 0.0) / 2
-    return (floor, (low, high)) if hinders and is_bounded and reaches else None
+    return (floor, (low, high)) if low < high and hinders and is_bounded and reaches else None
 
 
 def _missed(arm: ArmRuns, hit: Sequence[npt.NDArray[np.int64]]) -> str:

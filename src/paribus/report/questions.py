@@ -201,7 +201,7 @@ def _figures(material: Material, question: Question, entry: Mapping[str, Any], a
         found = [_dots_figure(material, question, dots)]
     for key, title in _CURVES.items():
         series = [_series(material, arm, key, look[arm]) for arm in drawn]
-        if any(np.isfinite(run).any() for one in series for run in one.runs):
+        if any(len(run) > 1 and np.isfinite(run).any() for one in series for run in one.runs):
             found.append(_curve_figure(question, key, title, series))
     return found
 
