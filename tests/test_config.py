@@ -74,8 +74,8 @@ REFUSED = {
     "unknown model": (
         "model__name",
         "lenet",
-        r"must be one of lenet5, lenet5-1998, charcnn, pretrained, or a class of yours as `file.py:Class`, but got `lenet`. "
-        r"Did you mean `lenet5`\?",
+        r"must be one of lenet5, lenet5-1998, charcnn, pretrained, or a class of yours as `file.py:Class`, but got "
+        r"`lenet`. Did you mean `lenet5`\?",
     ),
     "model that is no text": ("model__name", 5, r"`control.model.name` must be a valid string, but got 5."),
     "unknown activation": (

@@ -19,7 +19,7 @@ import pytest
 from paribus import experiments
 from paribus.cli.tables import show_verdicts, verdict_text
 from paribus.experiment import CONTROL, Experiment
-from paribus.wording import difference, interval, percent, unit
+from paribus.wording import count, difference, interval, percent, unit
 
 ROOT = Path(__file__).parent.parent
 GALLERY = ROOT / "docs" / "gallery"
@@ -76,7 +76,7 @@ def environment(name: str) -> str:
     about = json.loads((GALLERY / name / "environment.json").read_text(encoding="utf-8"))
     packages = ", ".join(f"{key} {about['packages'][key]}" for key in ("torch", "numpy"))
     return (
-        f"{about['processor']}, {about['workers']} workers of {about['threads_per_run']} thread, engine "
+        f"{about['processor']}, {count(about['workers'], 'worker')} of {about['threads_per_run']} thread, engine "
         f"{about['engine']}, Python {about['python']}, {packages}.\n"
     )
 

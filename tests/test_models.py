@@ -253,7 +253,9 @@ def test_images_that_are_too_small_are_refused(name: str, shape: tuple[int, int,
 # Initialisation.
 
 
-FROM_SCRATCH = {"pretrained": {"weights": "none", "backbone": "test_resnet", "train": "all", "input": 32}}
+FROM_SCRATCH: dict[str, dict[str, Any]] = {
+    "pretrained": {"weights": "none", "backbone": "test_resnet", "train": "all", "input": 32}
+}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -215,7 +215,9 @@ def test_the_fastest_engine_that_can_is_chosen(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_cannot_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"The engine must be one of auto, native, torch, features, but got `nativ`\. Did you"):
+    with pytest.raises(
+        ConfigError, match=r"The engine must be one of auto, native, torch, features, but got `nativ`\. Did you"
+    ):
         choose(recipe(), "nativ")
     charcnn = recipe(model={"name": "charcnn"}, train=train(engine="native"))
     with pytest.raises(ConfigError, match=r"The engine native cannot train this recipe, as .*Use --engine auto, or"):
