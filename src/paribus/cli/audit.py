@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from paribus.errors import ConfigError
+from paribus.cli.files import write
 from paribus.wording import count
 
 if TYPE_CHECKING:
@@ -42,22 +42,6 @@ def write_json(audit: Audit, file: Path) -> None:
         ConfigError: If the file cannot be written.
     """
     write(file, json.dumps(audit.to_json(), indent=1, ensure_ascii=False) + "\n", "--json")
-
-
-def write(file: Path, content: str, option: str) -> None:
-    """Write a text to the file that an option named, in UTF-8.
-
-    Raises:
-        ConfigError: If it cannot be written.
-    """
-    try:
-        # A file's name may hold bytes that are no text, and they must not end the audit.
-        file.write_text(content, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ConfigError(
-            f"{option} must name a file that can be written, but `{file}` cannot: {error.strerror or error}. Name "
-            "another."
-        ) from error
 
 
 def show(audit: Audit) -> None:

@@ -154,15 +154,49 @@ def audit(
     """
     from paribus import audit as audits
     from paribus.cli import audit as output
+    from paribus.cli import files
 
     found = audits.examine(data, audits.Options(weights=weights, group=group, data_dir=data_dir))
     output.show(found)
     if json is not None:
         output.write_json(found, json)
     if html is not None:
-        output.write(html, audits.to_html(found, audits.find_files(data, data_dir)), "--html")
+        files.write(html, audits.to_html(found, audits.find_files(data, data_dir)), "--html")
     if found.has_errors:
         raise typer.Exit(ERROR_FIRED)
+
+
+@app.command()
+def probe(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A known data set, or a folder, zip or csv of images.")],
+    weights: Annotated[
+        list[str], typer.Option("--weights", metavar="WEIGHTS", help="A backbone's sidecar, or hub:NAME; repeatable.")
+    ],
+    size: Annotated[
+        list[int] | None, typer.Option("--size", metavar="PIXELS", help="Input size; repeatable.  [the weights' own]")
+    ] = None,
+    test: Annotated[
+        float | None, typer.Option("--test", metavar="SHARE", help="Draw a test split, which is not looked at.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures for programs.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the picture.")] = None,
+) -> None:
+    """Rank pretrained backbones by what a head on their features reaches.
+
+    By cross-validation on the training images, with the time per image, size and licence beside it.
+    """
+    from paribus.cli import files
+    from paribus.cli import probe as output
+    from paribus.report import ranking as page
+    from paribus.transfer.ranking import rank
+
+    keys = {} if test is None else {"test": test}
+    found = rank(data, weights, size or (), **keys)
+    output.show(found)
+    if json is not None:
+        output.write_json(found, json)
+    if html is not None:
+        files.write(html, page.to_html(found), "--html")
 
 
 @app.command()

@@ -114,6 +114,14 @@ def show_findings(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> No
     console.print(_table(("check", "level", "where", "message"), rows))
 
 
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str) -> None:
+    """Print a table and a paragraph below it."""
+    console = _console()
+    console.print(_table(headings, rows))
+    console.print()
+    console.print(below)
+
+
 def show_list(subject: str) -> None:
     """Print what there is of one kind: `experiments`, `data`, `models` or `checks`.
 
