@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,51 @@ def measured(name: str) -> str:
     return text.partition("\n## ")[0].strip() + "\n"
 
 
-def ratios(name: str) -> str:
-    """How many times as long the fastest of the other ways takes, by setting of `benchmarks/engine/epoch.py`."""
+@dataclass(frozen=True)
+class Setting:
+    """One setting of `benchmarks/engine/epoch.py`: its heading, and the fastest of the ways beside native."""
+
+    heading: str
+    threads: int
+    seconds: float
+    fastest: str
+    times: float
+
+
+def settings(name: str) -> list[Setting]:
     text = (ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8")
-    lines = ["| network, batch, threads | native, s | the fastest of the others | times native |", "|---|---|---|---|"]
+    found = []
     for section in text.split("\n## ")[1:]:
+        heading = section.partition("\n")[0]
+        (threads,) = re.findall(r"(\d+) threads?$", heading)
         (own,) = re.findall(r"^\| native \| ([\d.]+) \|", section, re.MULTILINE)
         ((way, times),) = re.findall(r"^Fastest of the others: (\S+), ([\d.]+) times native\.", section, re.MULTILINE)
-        lines.append(f"| {section.partition(chr(10))[0]} | {own} | {way} | {times} |")
+        found.append(Setting(heading, int(threads), float(own), way, float(times)))
+    return found
+
+
+def ratios(name: str) -> str:
+    """How many times as long the fastest of the other ways takes, by setting."""
+    lines = ["| network, batch, threads | native, s | fastest of the others | times native |", "|---|---|---|---|"]
+    for each in settings(name):
+        lines.append(f"| {each.heading} | {each.seconds:.2f} | {each.fastest} | {each.times:.2f} |")
     return "\n".join(lines) + "\n"
+
+
+def speed(name: str) -> str:
+    """The same in a sentence."""
+    found = settings(name)
+    about = json.loads((ROOT / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
+    took = [
+        f"{min(each.seconds for each in found if each.threads == threads):.1f} to "
+        f"{max(each.seconds for each in found if each.threads == threads):.1f} s on {count(threads, 'thread')}"
+        for threads in sorted({each.threads for each in found})
+    ]
+    low, high = min(each.times for each in found), max(each.times for each in found)
+    return (
+        f"An epoch of LeNet-5 on MNIST takes {' and '.join(took)} ({about['processor']}); the fastest of hand-tuned\n"
+        f"PyTorch, Keras, JAX, Lightning and skorch takes {low:.1f} to {high:.1f} times as long.\n"
+    )
 
 
 MAKERS: dict[str, Callable[[str], str]] = {
@@ -116,6 +153,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "lengths": lengths,
     "measured": measured,
     "ratios": ratios,
+    "speed": speed,
 }
 
 

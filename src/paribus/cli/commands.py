@@ -10,6 +10,7 @@ import typer
 from paribus import __version__
 
 if TYPE_CHECKING:
+    from paribus.config import Value
     from paribus.experiment import Experiment
 
 ERROR_FIRED = 2
@@ -190,8 +191,8 @@ def probe(
     from paribus.report import ranking as page
     from paribus.transfer.ranking import rank
 
-    keys = {} if test is None else {"test": test}
-    found = rank(data, weights, size or (), **keys)
+    keys: dict[str, Value] = {} if test is None else {"test": test}
+    found = rank(data, weights, size or (), None, **keys)
     output.show(found)
     if json is not None:
         output.write_json(found, json)
