@@ -150,7 +150,10 @@ def test_ctrl_c_leaves_whole_epochs(tiny: Path, tmp_path: Path) -> None:
     process = start(experiment, tmp_path / "out")
     wait_for(lambda: lines_written(tmp_path / "out") > 3)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=20) != 0
+    try:
+        assert process.wait(timeout=120) != 0  # A machine that is busy with other things takes its time.
+    finally:
+        process.kill()
     for path in (tmp_path / "out").glob("runs/*/*/epochs.jsonl"):
         assert path.read_text(encoding="utf-8").endswith("}\n")
     with Results.open(tmp_path / "out").lock():
