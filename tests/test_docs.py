@@ -99,6 +99,13 @@ def measured(name: str) -> str:
     return text.partition("\n## ")[0].strip() + "\n"
 
 
+def kernels(name: str) -> str:
+    """The first table of a benchmark that has a heading of its own."""
+    text = (ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8")
+    heading, _, table = text.split("\n## ")[1].partition("\n\n")
+    return f"{heading}:\n\n{table.strip()}\n"
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting of `benchmarks/engine/epoch.py`: its heading, and the fastest of the ways beside native."""
@@ -135,14 +142,14 @@ def speed(name: str) -> str:
     found = settings(name)
     about = json.loads((ROOT / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
     took = [
-        f"{min(each.seconds for each in found if each.threads == threads):.1f} to "
-        f"{max(each.seconds for each in found if each.threads == threads):.1f} s on {count(threads, 'thread')}"
+        f"{min(each.seconds for each in found if each.threads == threads):.2f} to "
+        f"{max(each.seconds for each in found if each.threads == threads):.2f} s on {count(threads, 'thread')}"
         for threads in sorted({each.threads for each in found})
     ]
     low, high = min(each.times for each in found), max(each.times for each in found)
     return (
         f"An epoch of LeNet-5 on MNIST takes {' and '.join(took)} ({about['processor']}); the fastest of hand-tuned\n"
-        f"PyTorch, Keras, JAX, Lightning and skorch takes {low:.1f} to {high:.1f} times as long.\n"
+        f"PyTorch, Keras, JAX, Lightning and skorch takes {low:.2f} to {high:.2f} times as long.\n"
     )
 
 
@@ -151,6 +158,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "arms": arms,
     "environment": environment,
     "lengths": lengths,
+    "kernels": kernels,
     "measured": measured,
     "ratios": ratios,
     "speed": speed,

@@ -18,6 +18,7 @@ from paribus.engines.engine import EpochEnd, RunEnd
 from paribus.engines.features_engine import FeaturesEngine, solved_head
 from paribus.engines.torch_engine import TorchEngine, TorchRun
 from paribus.errors import ConfigError, ModelError
+from paribus.experiment import Experiment
 from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
@@ -236,3 +237,11 @@ def test_the_classifier_has_the_preprocessing_of_its_weights(tmp_path: Path) -> 
     assert model.normalisation.apply(torch.full((1, 3, 1, 1), 255.0)).flatten().tolist() == pytest.approx(
         [(1 - mean) / std for mean, std in zip(weights.mean, weights.std, strict=True)]
     )
+
+
+def test_the_experiment_of_the_page_on_photos_is_valid() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "photos.md").read_text(encoding="utf-8")
+    experiment = Experiment.parse(page.partition("```toml\n")[2].partition("```")[0])
+    assert experiment.control.model.is_solved
+    assert experiment.seeds_of("fine-tuned") == (0, 1, 2)
+    assert experiment.arms["fine-tuned"].recipe.model.options["start"] == "head"
