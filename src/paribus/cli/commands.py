@@ -182,9 +182,10 @@ def probe(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures for programs.")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the picture.")] = None,
 ) -> None:
-    """Rank pretrained backbones by what a head on their features reaches.
+    """Rank pretrained backbones for a folder of images.
 
-    By cross-validation on the training images, with the time per image, size and licence beside it.
+    By what a head on their features reaches in cross-validation on the training images, with the time per image,
+    size and licence beside it.
     """
     from paribus.cli import files
     from paribus.cli import probe as output
