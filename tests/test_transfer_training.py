@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from paribus.augment import Augmenter
 from paribus.config import Recipe
 from paribus.data import draw
 from paribus.engines import choose
@@ -152,6 +153,28 @@ def test_a_head_is_the_solution_at_a_strength_that_cross_validation_chose(sideca
     assert np.linalg.norm(head.weight) < np.linalg.norm(wanted.weight)
 
 
+def test_a_head_is_fitted_to_views_and_its_strength_chosen_beside_them(sidecar: str) -> None:
+    views = {"augment": {"hflip": True, "shift": 2.0}, "train": {"epochs": 3}}
+    chosen = Recipe.parse(tables(sidecar) | views)
+    _, end = fit_one(FeaturesEngine(), spec_for(chosen))
+    plain = fit_one(FeaturesEngine(), spec_for(recipe(sidecar)))[1]
+    again = fit_one(FeaturesEngine(), spec_for(chosen))[1]
+    assert np.array_equal(end.predictions.logits, again.predictions.logits)
+    assert not np.allclose(end.predictions.logits, plain.predictions.logits, rtol=0.01)
+    (train, labels), _, (test, _) = _rows(sidecar)
+    drawn = draw(DATASET, chosen.data, 0).train_indices
+    model = build_model(recipe(sidecar, train="all").model, DATASET.image_shape, 4, 0).eval()
+    assert isinstance(model, Pretrained)
+    images, seen = torch.from_numpy(DATASET.train.images), []
+    for epoch in (1, 2, 3):
+        changed = Augmenter(chosen.augment, 0, epoch, len(images)).change(images, torch.arange(len(images)))
+        with torch.no_grad():
+            seen.append(model.classifier.backbone(model.preprocessing.apply(changed)).numpy()[drawn])
+    strength = choose_strength(train, labels, 4, seed=0, views=np.stack(seen)).value
+    wanted = fit_logistic(np.concatenate(seen), np.tile(labels, 3), 4, strength)
+    assert end.predictions.logits == pytest.approx(wanted.logits(test), rel=1e-2, abs=1e-2)
+
+
 def test_baselines_answer_without_training(sidecar: str) -> None:
     (train, labels), _, (test, _) = _rows(sidecar)
     nearest = fit_one(FeaturesEngine(), spec_for(recipe(sidecar, head="nearest")))[1]
@@ -214,11 +237,21 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a hub without a name": ({"weights": "hub"}, {}, "timm's name is needed as `model.backbone`"),
     "a baseline that trains": ({"train": "all", "head": "nearest"}, {}, "`model.head` must be logistic where"),
     "a head that starts from itself": ({"start": "head"}, {}, "is where fine-tuning begins"),
-    "a head with a rate": ({}, {"optim": {"lr": 0.1}}, "`optim.name` must be lbfgs where only a head is solved for"),
-    "lbfgs for a network": ({"train": "all"}, {"optim": {"name": "lbfgs"}}, "and nowhere else, but got lbfgs"),
+    "a trained head with a strength": (
+        {"strength": 1.0},
+        {"optim": {"name": "sgd", "lr": 0.1}},
+        "must be logistic and have no `model.strength`",
+    ),
+    "a trained baseline": ({"head": "nearest"}, {"optim": {"name": "sgd", "lr": 0.1}}, "but got head = nearest"),
+    "lbfgs for a network": (
+        {"train": "all"},
+        {"optim": {"name": "lbfgs"}},
+        "but got it for pretrained with train = all",
+    ),
     "lbfgs with a rate": ({}, {"optim": {"name": "lbfgs", "lr": 0.5}}, "lbfgs must be left with lr = 1"),
-    "a head with epochs": ({}, {"train": {"epochs": 5}}, "must have `train.epochs` of 1, .* but `train.epochs` is 5"),
-    "a head with augmentation": ({}, {"augment": {"hflip": True}}, "but `augment` is True"),
+    "a head with epochs": ({}, {"train": {"epochs": 5}}, "as many as the views of each image .* but got 5 without"),
+    "a head with a schedule": ({}, {"schedule": {"name": "cosine"}}, "but `schedule.name` is cosine"),
+    "views of a baseline": ({"head": "nearest"}, {"augment": {"hflip": True}}, "Only a logistic head is fitted to"),
     "half a stage": ({"train": "stages-0"}, {}, "model.train"),
 }
 
@@ -242,6 +275,6 @@ def test_the_classifier_has_the_preprocessing_of_its_weights(tmp_path: Path) -> 
 def test_the_experiment_of_the_page_on_photos_is_valid() -> None:
     page = (Path(__file__).parents[1] / "docs" / "photos.md").read_text(encoding="utf-8")
     experiment = Experiment.parse(page.partition("```toml\n")[2].partition("```")[0])
-    assert experiment.control.model.is_solved
+    assert experiment.control.is_solved
     assert experiment.seeds_of("fine-tuned") == (0, 1, 2)
     assert experiment.arms["fine-tuned"].recipe.model.options["start"] == "head"

@@ -87,6 +87,16 @@ class Augmenter:
         parts = [image[:, top:end, left:right] for image, (top, end, left, right) in zip(images, boxes, strict=True)]
         return torch.cat([_resized(part, self.size or (height, width)) for part in parts])
 
+    def change(self, images: Tensor, indices: Tensor) -> Tensor:
+        """Return images uint8 (B, C, H, W) with all their changes, float 0 to 255.
+
+        Args:
+            images: As they were prepared.
+            indices: Which examples they are, int64 (B,).
+        """
+        images = self.crop(images, indices).to(torch.float32).contiguous(memory_format=torch.channels_last)
+        return self.apply(images, indices)
+
     def apply(self, images: Tensor, indices: Tensor) -> Tensor:
         """Return the images changed: flipped; scaled, rotated, shifted and bent; then their colours, in this order.
 

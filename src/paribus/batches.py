@@ -64,12 +64,8 @@ class Batches:
         """
         images = self.images[indices]
         if augmenter is None:
-            return _floats(images)
-        return augmenter.apply(_floats(augmenter.crop(images, indices)), indices)
-
-
-def _floats(images: torch.Tensor) -> torch.Tensor:
-    return images.to(torch.float32).contiguous(memory_format=torch.channels_last)
+            return images.to(torch.float32).contiguous(memory_format=torch.channels_last)
+        return augmenter.change(images, indices)
 
 
 def in_order(indices: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:

@@ -99,11 +99,11 @@ def load(name: str) -> Engine:
 
 
 def _trains(recipe: Recipe, _: tuple[int, int, int], __: int) -> str | None:
-    return "a head on frozen features is solved for, not trained" if recipe.model.is_solved else None
+    return "a head on frozen features is solved for, not trained" if recipe.is_solved else None
 
 
 def _solves(recipe: Recipe, _: tuple[int, int, int], __: int) -> str | None:
-    return None if recipe.model.is_solved else "it only solves for heads on frozen features"
+    return None if recipe.is_solved else "it only solves for heads on frozen features"
 
 
 ENGINES: dict[str, EngineEntry] = {

@@ -1,4 +1,4 @@
-"""The engine for heads on frozen features: nothing is trained step by step, so there is one epoch."""
+"""The engine for heads on frozen features: nothing is trained step by step, so there is one record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from paribus.config import PretrainedOptions
+from paribus.augment import Augmenter
+from paribus.config import AugmentConfig, PretrainedOptions
 from paribus.data import Dataset, Split, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
 from paribus.experiment import RunSpec
@@ -20,11 +21,13 @@ from paribus.transfer import (
     Backbone,
     Extractor,
     LogisticHead,
+    View,
     build_backbone,
     choose_strength,
     find_weights,
     fit_logistic,
     imagenet_classes,
+    in_rows,
     majority,
     nearest_neighbour,
 )
@@ -35,10 +38,14 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rows:
-    """Features, or what else a head reads, float32 (N, num_features), with the classes (N,) of the images."""
+    """Features, or what else a head reads, float32 (N, num_features), with the classes (N,) of the images.
+
+    `views` are features of changed images, float32 (V, N, num_features), where heads are fitted to these.
+    """
 
     features: Array
     labels: Labels
+    views: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -100,12 +107,29 @@ class FeaturesEngine(Engine):
 
         source = Rows(features(dataset.train, "train"), dataset.train.labels)
         test = Rows(features(dataset.test, "test"), dataset.test.labels)
-        train = Rows(source.features[drawn.train_indices], source.labels[drawn.train_indices])
+        chosen = drawn.train_indices
+        views = self._views(spec, dataset)
+        train = Rows(source.features[chosen], source.labels[chosen], None if views is None else views[:, chosen])
         if drawn.val_indices is not None:
             val = Rows(source.features[drawn.val_indices], source.labels[drawn.val_indices])
         else:
             val = test if drawn.val_is_test else Rows(features(drawn.val, "val"), drawn.val.labels)
         return train, val, test
+
+    def _views(self, spec: RunSpec, dataset: Dataset) -> Array | None:
+        """Return features of the source's training images as an engine that trains would see them, epoch by epoch."""
+        augment = spec.recipe.augment
+        if augment == AugmentConfig():
+            return None
+        backbone, extractor = self._extractor(spec)
+        size, images = backbone.preprocessing.size, dataset.train.images
+
+        def features(epoch: int) -> Array:
+            augmenter = Augmenter(augment, spec.seed, epoch, len(images), size=size)
+            view = View(f"{augment.model_dump_json()}, seed {spec.seed}, epoch {epoch}", augmenter.change)
+            return extractor.features(images, f"{dataset.fingerprint}/train", view).values
+
+        return np.stack([features(epoch) for epoch in range(1, spec.recipe.train.epochs + 1)])
 
     def _result(
         self, spec: RunSpec, record: EpochRecord, solved: Solved, rows: tuple[Rows, Rows, Rows], seconds: float
@@ -144,8 +168,9 @@ def solved_head(spec: RunSpec, dataset: Dataset) -> LogisticHead:
 
 
 def _logistic(rows: Rows, num_classes: int, options: PretrainedOptions, seed: int) -> LogisticHead:
-    strength = options.strength or choose_strength(rows.features, rows.labels, num_classes, seed).value
-    return fit_logistic(rows.features, rows.labels, num_classes, strength)
+    chosen = options.strength or choose_strength(rows.features, rows.labels, num_classes, seed, views=rows.views).value
+    seen = rows.features[None] if rows.views is None else rows.views
+    return fit_logistic(*in_rows(seen, rows.labels), num_classes, chosen)
 
 
 def _solve(spec: RunSpec, dataset: Dataset, train: Rows, val: Rows, test: Rows) -> Solved:

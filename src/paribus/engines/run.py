@@ -60,10 +60,10 @@ class Run(ABC):
 
     def __init__(self, spec: RunSpec, dataset: Dataset) -> None:
         self.spec, self.recipe, self.dataset = spec, spec.recipe, dataset
-        drawn = draw(dataset, spec.recipe.data, spec.seed)
-        self.train_indices = torch.from_numpy(drawn.train_indices)
-        self.val_is_test = drawn.val_is_test
-        self.train, self.val = Batches(dataset.train), Batches(drawn.val)
+        self.drawn = draw(dataset, spec.recipe.data, spec.seed)
+        self.train_indices = torch.from_numpy(self.drawn.train_indices)
+        self.val_is_test = self.drawn.val_is_test
+        self.train, self.val = Batches(dataset.train), Batches(self.drawn.val)
         self.model = self.new_model()
         # A pretrained network brings the normalisation that it was trained with.
         self.normalisation = getattr(self.model, "normalisation", None) or Normalisation.of(
@@ -173,9 +173,14 @@ class Run(ABC):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return logits, labels and mean loss of one batch as it is trained on."""
         labels = self.train.labels[indices]
-        logits = model(self.normalisation.apply(self.train.gather(indices, augmenter)))
+        logits = self.outputs(model, indices, augmenter)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.train.label_smoothing)
         return logits, labels, loss
+
+    def outputs(self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter) -> torch.Tensor:
+        """Return the logits float32 (B, num_classes) that a network gives for training images."""
+        logits: torch.Tensor = model(self.normalisation.apply(self.train.gather(indices, augmenter)))
+        return logits
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, from 0 over the whole run."""
@@ -250,9 +255,13 @@ class SerialEngine(Engine):
         for spec in pack:
             yield from self.kind(spec, dataset).events(checkpoints.get(spec.digest))
 
+    def trial(self, spec: RunSpec, dataset: Dataset) -> Run:
+        """Return a run of which single steps are timed."""
+        return self.kind(spec, dataset)
+
     def seconds_per_example(self, spec: RunSpec, dataset: Dataset) -> float:
         """Time single steps for about half a second; see `Engine.seconds_per_example`."""
-        run = self.kind(spec, dataset)
+        run = self.trial(spec, dataset)
         run.train_indices = run.train_indices[: spec.recipe.train.batch_size]
         seconds: list[float] = []
         begin = time.perf_counter()

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from paribus.augment import Augmenter
 from paribus.batches import Batches
+from paribus.config import AugmentConfig
 from paribus.data import Dataset
 from paribus.engines.run import FINITE_CHECK_STEPS, Run, SerialEngine, Sums
-from paribus.evaluate import logits_of
+from paribus.evaluate import BATCH, logits_of
 from paribus.experiment import RunSpec
 from paribus.models.pretrained import Pretrained
 from paribus.optim import build_optimizer, set_rate, update
 from paribus.probes import layer_gradient_norms
 from paribus.store import Arrays
+from paribus.transfer import EarlyStages
+
+MOST_KEPT = 1 << 31
+"""The most numbers, 8 GiB, that are kept of what frozen stages give; of more images they run in every epoch."""
 
 
 class TorchRun(Run):
@@ -29,6 +36,32 @@ class TorchRun(Run):
         learning = [each for _, each in self.model.named_parameters() if rates is None or each.requires_grad]
         scales = None if rates is None else list(rates.values())
         self.optimizer = build_optimizer(spec.recipe.optim, learning, scales)
+
+    @cached_property
+    def early(self) -> EarlyStages | None:
+        """The frozen stages, where they are run once: images are the same in every epoch, and so is what these give."""
+        model = self.model
+        if not isinstance(model, Pretrained) or self.recipe.augment != AugmentConfig():
+            return None
+        early = model.early_stages()
+        if early is None or len(self.train) * math.prod(early.shape) > MOST_KEPT:
+            return None
+        return early
+
+    @cached_property
+    def kept_train(self) -> torch.Tensor:
+        """What the frozen stages give for the source's training images, (N, *shape)."""
+        assert self.early is not None
+        return self.early.outputs(self.dataset.train.images, f"{self.dataset.fingerprint}/train")
+
+    @cached_property
+    def kept_val(self) -> torch.Tensor:
+        """What the frozen stages give for the validation images, (N, *shape)."""
+        assert self.early is not None
+        if self.drawn.val_indices is not None:
+            return self.kept_train[torch.from_numpy(self.drawn.val_indices)]
+        name = "test" if self.val_is_test else "val"
+        return self.early.outputs(self.drawn.val.images, f"{self.dataset.fingerprint}/{name}")
 
     def pass_over_train(self, epoch: int) -> Sums:
         """Make one update per batch: the training loop."""
@@ -58,9 +91,19 @@ class TorchRun(Run):
         loss_sum, correct_sum, norm_sum, examples = sums.tolist()
         return Sums(loss_sum, correct_sum, norm_sum, int(examples), steps)
 
+    def outputs(self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter) -> torch.Tensor:
+        """See `Run.outputs`; from what frozen stages gave, where that is kept."""
+        if model is not self.model or self.early is None:
+            return super().outputs(model, indices, augmenter)
+        return self.early.go_on(self.kept_train[indices])
+
     def logits(self, batches: Batches) -> torch.Tensor:
         """See `Run.logits`."""
-        return logits_of(self.model, batches, self.normalisation)
+        if batches is not self.val or self.early is None:
+            return logits_of(self.model, batches, self.normalisation)
+        self.model.eval()
+        with torch.inference_mode():
+            return torch.cat([self.early.go_on(some) for some in self.kept_val.split(BATCH)])
 
     def gradient_norms(self) -> dict[str, float] | None:
         """See `Run.gradient_norms`."""
@@ -99,6 +142,13 @@ class TorchEngine(SerialEngine):
     """Trains with torch, in this process, with as many threads as torch is set to."""
 
     kind = TorchRun
+
+    def trial(self, spec: RunSpec, dataset: Dataset) -> Run:
+        """See `SerialEngine.trial`; what frozen stages give is taken to be kept already."""
+        run = TorchRun(spec, dataset)
+        if run.early is not None:
+            run.kept_train = torch.zeros(len(run.train), *run.early.shape)
+        return run
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:

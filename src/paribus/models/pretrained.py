@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from paribus.batches import Normalisation
 from paribus.config import PretrainedOptions
 from paribus.errors import ModelError
-from paribus.transfer import Classifier, build_backbone, find_weights, stages
+from paribus.transfer import Classifier, EarlyStages, build_backbone, find_weights, stages
 
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -36,8 +36,8 @@ class Pretrained(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int, seed: int, **options: Any) -> None:
         super().__init__()
         self.options = PretrainedOptions.model_validate(options)
-        weights = find_weights(self.options.weights, self.options.backbone)
-        backbone = build_backbone(weights, seed, size=self.options.input)
+        self._weights = find_weights(self.options.weights, self.options.backbone)
+        backbone = build_backbone(self._weights, seed, size=self.options.input)
         self.preprocessing = backbone.preprocessing
         self.classifier = Classifier(backbone.network, backbone.num_features, num_classes, seed)
         self._stages = {f"classifier.{name}": stage for name, stage in stages(self.classifier).items()}
@@ -67,6 +67,10 @@ class Pretrained(nn.Module):
         """Return logits (N, num_classes) of normalised images (N, C, H, W)."""
         logits: Tensor = self.classifier(self.preprocessing.crop(images))
         return logits
+
+    def early_stages(self) -> EarlyStages | None:
+        """Return the frozen stages, so that they need to be run only once; None where there are none to be had."""
+        return EarlyStages.of(self.classifier, self.preprocessing, self._weights) if self._first else None
 
     def _first_stage(self) -> int:
         if self.options.train == "all":

@@ -1,6 +1,7 @@
 """Transfer learning: pretrained weights and backbones, frozen features kept on disk, heads that are solved for."""
 
 from paribus.transfer.backbone import Backbone, Classifier, Preprocessing, build_backbone, frozen, stages
+from paribus.transfer.early import EarlyStages
 from paribus.transfer.features import Extractor, Features, View
 from paribus.transfer.heads import (
     LogisticHead,
@@ -8,6 +9,7 @@ from paribus.transfer.heads import (
     choose_strength,
     fit_logistic,
     imagenet_classes,
+    in_rows,
     majority,
     nearest_neighbour,
     out_of_fold,
@@ -17,6 +19,7 @@ from paribus.transfer.weights import Weights, find_weights
 __all__ = [
     "Backbone",
     "Classifier",
+    "EarlyStages",
     "Extractor",
     "Features",
     "LogisticHead",
@@ -30,6 +33,7 @@ __all__ = [
     "fit_logistic",
     "frozen",
     "imagenet_classes",
+    "in_rows",
     "majority",
     "nearest_neighbour",
     "out_of_fold",

@@ -91,7 +91,12 @@ def fit_logistic(features: Array, labels: Labels, num_classes: int, strength: fl
 
 
 def choose_strength(
-    features: Array, labels: Labels, num_classes: int, seed: int, val: tuple[Array, Labels] | None = None
+    features: Array,
+    labels: Labels,
+    num_classes: int,
+    seed: int,
+    val: tuple[Array, Labels] | None = None,
+    views: Array | None = None,
 ) -> Strength:
     """Choose the strength of a logistic head by cross-entropy on examples that it is not fitted to.
 
@@ -106,18 +111,28 @@ def choose_strength(
         seed: The run's seed. It draws the folds, and nothing else.
         val: Features and labels that decide; None for stratified cross-validation on the training examples, in
             `FOLDS` folds or as many as the smallest class has examples.
+        views: Features of the same examples seen in other ways, float32 (V, N, num_features), to which heads are
+            fitted instead; `features` then only decide, so that no example decides about a view of itself.
 
     Raises:
         DataError: If a class has too few examples, or features are not finite.
         ModelError: If L-BFGS does not converge.
     """
     with _one_thread():
+        seen = features[None] if views is None else views
         if val is not None:
-            return _search([(_Solver(features, labels, num_classes), *val)], folds=None)
+            return _search([(_Solver(*in_rows(seen, labels), num_classes), *val)], folds=None)
         folds = _folds(labels, num_classes, seed)
         rest = [folds != fold for fold in range(folds.max() + 1)]
-        parts = [(_Solver(features[fit], labels[fit], num_classes), features[~fit], labels[~fit]) for fit in rest]
+        parts = [
+            (_Solver(*in_rows(seen[:, fit], labels[fit]), num_classes), features[~fit], labels[~fit]) for fit in rest
+        ]
         return _search(parts, folds=len(parts))
+
+
+def in_rows(views: Array, labels: Labels) -> tuple[Array, Labels]:
+    """Return views (V, N, num_features) as examples (V x N, num_features), with their classes (V x N,)."""
+    return views.reshape(-1, views.shape[2]), np.tile(labels, len(views))
 
 
 def out_of_fold(features: Array, labels: Labels, num_classes: int, seed: int, strength: float) -> Array:

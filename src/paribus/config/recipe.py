@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
+from paribus.config.model import ModelConfig
+from paribus.config.table import Fraction, NonNegativeFloat, Off, PositiveFloat, Table
 from paribus.errors import ConfigError, nearest
 from paribus.refusals import validated
 
@@ -24,27 +26,8 @@ NUMBERING = "numbering"
 """The word for groups by the numbers in file names."""
 
 
-def _off(value: object) -> object:
-    return None if value == "off" else value
-
-
-Off = BeforeValidator(_off)
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Fit = Literal["squash", "crop"]
 Val = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"] | None
-
-
-class Table(BaseModel):
-    """Base of the recipe's tables: frozen, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @classmethod
-    def parse(cls, keys: Mapping[str, Any], where: str = "recipe") -> Self:
-        """Return the table that keys describe; `where` begins the path that errors name."""
-        return validated(cls, keys, where)
 
 
 class DataConfig(Table):
@@ -92,124 +75,6 @@ class DataConfig(Table):
                     f'`data.group` must be a regular expression or "{NUMBERING}", but got `{self.group}`: {error}.'
                 ) from None
         return self
-
-
-Activation = Literal["tanh", "scaled-tanh", "relu", "gelu", "sigmoid"]
-Pooling = Literal["avg", "max", "stride", "trainable"]
-
-
-class Lenet5Options(Table):
-    """Options of `lenet5`: the layers of LeCun et al. 1998 as they are taught today."""
-
-    activation: Activation = "tanh"
-    pooling: Pooling = "avg"
-    dropout: Fraction = 0.0
-
-
-class Lenet5Of1998Options(Table):
-    """Options of `lenet5-1998`: the paper's C3 connection table and trainable subsampling."""
-
-    activation: Activation = "scaled-tanh"
-    pooling: Pooling = "trainable"
-
-
-class CharCnnOptions(Table):
-    """Options of `charcnn`: a batch-normalised CNN for handwritten characters; `width` scales its channels."""
-
-    width: int = Field(default=32, ge=1, le=512)
-    dropout: Fraction = 0.2
-
-
-class PretrainedOptions(Table):
-    """Options of `pretrained`: a network of timm's that has learnt on other images.
-
-    `weights` is the path of a sidecar or its name below `PARIBUS_WEIGHTS`, "hub" for timm's own, or "none";
-    `backbone` is timm's name of the network, which a sidecar may tell. `train` is what learns: "head" (feature
-    extraction: the backbone is frozen, and the head is solved for), "stages-2" (the last two stages too) or "all".
-
-    A head that is solved for is "logistic" with L2 regularisation of `strength`, which cross-validation chooses where
-    it is None; instead of it "nearest" gives the class of the most similar training image, "majority" that of most
-    training images, "imagenet" what the weights' own head makes of the image. `start` is where fine-tuning finds its
-    head: drawn at random, or solved for (LP-FT; Kumar et al. 2022). `stage_decay` multiplies the learning rate from
-    each stage to the one before it. `batch_norm` says what happens to running statistics in fine-tuning. `input` is the
-    side in pixels of what the network sees, the middle of the prepared image; None takes that of the weights.
-    """
-
-    weights: str = Field(min_length=1)
-    backbone: Annotated[Annotated[str, Field(min_length=1)] | None, Off] = None
-    train: Annotated[str, Field(pattern=r"^(head|all|stages-[1-9]\d?)$")] = "head"
-    head: Literal["logistic", "nearest", "majority", "imagenet"] = "logistic"
-    strength: Annotated[PositiveFloat | None, Off] = None
-    start: Literal["random", "head"] = "random"
-    stage_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    batch_norm: Literal["frozen", "update"] = "frozen"
-    input: Annotated[Annotated[int, Field(ge=16, le=1024)] | None, Off] = None
-
-    @model_validator(mode="after")
-    def _belong_together(self) -> Self:
-        if self.weights == "none" and (self.train != "all" or self.start == "head"):
-            raise ConfigError(
-                '`model.weights = "none"` must be trained from scratch, train = "all" with start = "random", but got '
-                f"train = {self.train}, start = {self.start}: nothing in it has learnt anything yet."
-            )
-        if self.weights in ("hub", "none") and self.backbone is None:
-            raise ConfigError(
-                f'With `model.weights = "{self.weights}"` timm\'s name is needed as `model.backbone`. Add it.'
-            )
-        if self.train != "head" and self.head != "logistic":
-            raise ConfigError(
-                f"`model.head` must be logistic where a backbone is trained, but got {self.head} with train = "
-                f'{self.train}. Set `model.train` to "head".'
-            )
-        if self.train == "head" and self.start == "head":
-            raise ConfigError('`model.start = "head"` is where fine-tuning begins: take it out, or set train = "all".')
-        return self
-
-
-class ModelConfig(BaseModel):
-    """Which network, with its own options as further keys of the table.
-
-    `name` is a built-in model (`paribus list models`) or ``"path/to/file.py:Class"`` or ``"package.module:Class"``;
-    the options of a user's class are the keyword arguments of its constructor.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-    options_by_name: ClassVar[dict[str, type[Table]]] = {
-        "lenet5": Lenet5Options,
-        "lenet5-1998": Lenet5Of1998Options,
-        "charcnn": CharCnnOptions,
-        "pretrained": PretrainedOptions,
-    }
-
-    name: str = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete_options(cls, value: object) -> object:
-        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-            return value
-        name = value["name"]
-        if ":" in name:
-            return dict(value)
-        if name not in cls.options_by_name:
-            known = ", ".join(cls.options_by_name)
-            raise ConfigError(
-                f"`model.name` must be one of {known}, or a class of yours as `file.py:Class`, but got "
-                f"`{name}`.{nearest(name, cls.options_by_name)}"
-            )
-        given = {key: item for key, item in value.items() if key != "name"}
-        options = validated(cls.options_by_name[name], given, "model")
-        return {"name": name, **options.model_dump()}
-
-    @property
-    def is_solved(self) -> bool:
-        """Whether only a head is solved for: there are no epochs, and no learning rate."""
-        return self.name == "pretrained" and self.options["train"] == "head"
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys besides `name`, complete with defaults for a built-in model."""
-        return dict(self.model_extra or {})
 
 
 class OptimConfig(Table):
@@ -305,7 +170,7 @@ class AugmentConfig(Table):
     hflip: bool = False
     vflip: bool = False
     crop_scale: Annotated[list[float] | None, Off] = None
-    crop_ratio: list[float] = [3 / 4, 4 / 3]
+    crop_ratio: list[float] = Field(default=[3 / 4, 4 / 3])
     brightness: NonNegativeFloat = 0.0
     contrast: NonNegativeFloat = 0.0
     saturation: NonNegativeFloat = 0.0
@@ -391,22 +256,43 @@ class Recipe(Table):
             )
         return self
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether a head is solved for: there are no epochs, and no learning rate."""
+        return self.optim.name == "lbfgs"
+
     @model_validator(mode="after")
     def _heads_are_solved(self) -> Self:
-        solved = self.model.is_solved
-        if solved != (self.optim.name == "lbfgs"):
+        solved, options = self.is_solved, self.model.options
+        if solved and not self.model.trains_head:
             raise ConfigError(
-                "`optim.name` must be lbfgs where only a head is solved for, and nowhere else, but got "
-                f"{self.optim.name} for {self.model.name}{' with train = head' if solved else ''}. Give the arm an "
-                "optimiser of its own, and declare the two factors `together`."
+                f'`optim.name` must be lbfgs only where `model.train` is "head", but got it for {self.model.name}'
+                f"{' with train = ' + options['train'] if 'train' in options else ''}. Give the arm an optimiser of "
+                "its own, and declare the two factors `together`."
             )
-        plain = {"train.epochs": 1, "train.patience": None, "train.keep": "last", "schedule.name": "constant"}
-        set_to = {name: self.factor(name) for name in plain} | {"augment": self.augment != AugmentConfig()}
-        other = [name for name, value in (plain | {"augment": False}).items() if set_to[name] != value]
+        if not solved and self.model.trains_head and (options["head"], options["strength"]) != ("logistic", None):
+            raise ConfigError(
+                f"A head that {self.optim.name} trains must be logistic and have no `model.strength`, but got head = "
+                f"{options['head']}, strength = {options['strength']}. Use `optim.weight_decay`, "
+                'or optim.name = "lbfgs".'
+            )
+        plain = {"train.patience": None, "train.keep": "last", "schedule.name": "constant"}
+        other = [name for name, value in plain.items() if self.factor(name) != value]
         if solved and other:
             raise ConfigError(
-                "A head that is solved for must have `train.epochs` of 1, and no schedule, patience or augmentation, "
-                f"but `{other[0]}` is {set_to[other[0]]}. Take it out, or train the backbone too."
+                "A head that is solved for must have no schedule, patience or epoch to keep, but "
+                f"`{other[0]}` is {self.factor(other[0])}. Take it out, or train the head by another optimiser."
+            )
+        changes = self.augment != AugmentConfig()
+        if solved and changes and options["head"] != "logistic":
+            raise ConfigError(
+                f"Only a logistic head is fitted to changed images, but `model.head` is {options['head']} with "
+                "augmentation. Take `augment` out."
+            )
+        if solved and not changes and self.train.epochs != 1:
+            raise ConfigError(
+                "A head that is solved for must have `train.epochs` of 1, or with augmentation as many as the views of "
+                f"each image that it is fitted to, but got {self.train.epochs} without. Set it to 1, or `augment`."
             )
         return self
 
