@@ -174,7 +174,8 @@ def renewed(page: str) -> str:
 def test_the_numbers_of_a_page_are_those_of_the_gallery(path: Path) -> None:
     """After a new gallery entry: python tests/test_docs.py."""
     page = path.read_text(encoding="utf-8")
-    assert BLOCK.search(page), f"{path.name} has no generated block"
+    if path.stem != "photos":  # The photos are the user's, and so is the result.
+        assert BLOCK.search(page), f"{path.name} has no generated block"
     assert renewed(page) == page
 
 
