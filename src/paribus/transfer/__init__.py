@@ -12,7 +12,7 @@ from paribus.transfer.heads import (
     nearest_neighbour,
     out_of_fold,
 )
-from paribus.transfer.weights import Weights, find_weights
+from paribus.transfer.weights import Weights, find_weights, named_weights
 
 __all__ = [
     "Backbone",
@@ -31,6 +31,7 @@ __all__ = [
     "frozen",
     "imagenet_classes",
     "majority",
+    "named_weights",
     "nearest_neighbour",
     "out_of_fold",
     "stages",
