@@ -91,6 +91,55 @@ def test_a_pair_of_which_fairness_asks_the_second_is_no_pair() -> None:
     assert not fired("P017", checks.design(design(warmed)))
 
 
+PHOTOS = """
+[experiment]
+name = "photos"
+seeds = 6
+margin = 0.02
+[control]
+data = { name = "photos", test = 0.2, size = 256 }
+model = { name = "pretrained", weights = "some", input = 224 }
+optim = { name = "lbfgs" }
+train = { epochs = 1 }
+[[question]]
+id = "all"
+asks = "More?"
+together = [[ KEYS ]]
+arms.other = { CHANGES }
+"""
+FINE_TUNED = {"model.train": '"all"', "optim.name": '"adamw"', "optim.lr": "0.001", "train.epochs": "5"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fires"),
+    [
+        ({"data.size": "128", "model.input": "112"}, False),
+        ({"data.size": "128", "data.fit": '"crop"', "model.input": "112"}, False),
+        ({"data.fit": '"crop"', "data.size": "128"}, False),
+        ({"model.weights": '"hub"', "model.backbone": '"resnet18"'}, False),
+        ({"model.weights": '"other"', "model.input": "112"}, True),
+        ({**FINE_TUNED, "schedule.name": '"cosine"', "model.start": '"head"', "train.batch_size": "32"}, False),
+        ({**FINE_TUNED, "augment.hflip": "true"}, True),
+        ({**FINE_TUNED, "model.input": "112"}, True),
+    ],
+)
+def test_keys_that_belong_together_are_one_factor(changes: dict[str, str], fires: bool) -> None:
+    keys = ", ".join(f'"{key}"' for key in changes)
+    text = ", ".join(f'"{key}" = {value}' for key, value in changes.items())
+    experiment = Experiment.parse(PHOTOS.replace("KEYS", keys).replace("CHANGES", text))
+    assert bool(fired("P017", checks.design(experiment))) is fires
+
+
+def test_of_two_trained_networks_how_they_train_is_a_factor() -> None:
+    trained = PHOTOS.replace('weights = "some"', 'weights = "some", train = "all"').replace(
+        '"lbfgs"', '"sgd", lr = 0.1'
+    )
+    changes = '"model.train" = "stages-1", "schedule.name" = "cosine", "model.batch_norm" = "update"'
+    text = trained.replace("KEYS", '"model.train", "schedule.name", "model.batch_norm"').replace("CHANGES", changes)
+    message = fired("P017", checks.design(Experiment.parse(text)))["other"]
+    assert message.endswith("a difference can be put down to all of them together only.")
+
+
 def test_the_same_factor_at_another_value_does_not_tell_a_pair_apart() -> None:
     assert fired("P017", checks.design(design(PAIR + RELU.replace('"relu" }', '"gelu" }'))))
 

@@ -73,9 +73,9 @@ def facts_of(found: DataFacts | ModelFacts) -> Facts:
     return Facts(data=(found,)) if isinstance(found, DataFacts) else Facts(models=(found,))
 
 
-def augmented(settings: str) -> Experiment:
+def augmented(settings: str, data: str = "digits") -> Experiment:
     head = HEAD.replace("augment = {{ hflip = {hflip} }}", settings.replace("{", "{{").replace("}", "}}"))
-    given = {"seeds": 5, "val": "200", "data": "digits", "published": "", "train": "", "epochs": 2}
+    given = {"seeds": 5, "val": "200", "data": data, "published": "", "train": "", "epochs": 2}
     return Experiment.parse(head.format(**given) + RELU)
 
 
@@ -97,6 +97,23 @@ def test_without_facts_no_check_of_them_applies(facts: Facts | None) -> None:
 
 def test_no_augmentation_is_none_too_strong() -> None:
     assert of("P015", checks.measured(design(RELU), Facts((FINE_DATA,))))[0].outcome == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("augment", "data", "text"),
+    [
+        ("crop_scale = [0.08, 1]", "mnist", "`augment.crop_scale` from 0.08 shows parts of characters"),
+        ("crop_scale = [0.6, 1]", "mnist", None),
+        ("crop_scale = [0.08, 1]", "photos.zip", None),
+        ("brightness = 1", "photos.zip", "`augment.brightness` of 1 turns images black."),
+        ("contrast = 1.5", "photos.zip", "`augment.contrast` of 1.5 turns images into one even grey."),
+        ("brightness = 0.4, contrast = 0.4, saturation = 1, hue = 0.5", "photos.zip", None),
+    ],
+)
+def test_crops_and_colours_that_lose_what_is_shown(augment: str, data: str, text: str | None) -> None:
+    found = fired("P015", checks.measured(augmented(f"augment = {{ {augment} }}", data), Facts((FINE_DATA,))))
+    assert set(found) == (set() if text is None else {"control", "relu"})
+    assert text is None or found["relu"].startswith(text)
 
 
 def test_facts_of_some_arms_are_found_at_these() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import pytest
 from paribus import arms, checks, verdicts
 from paribus.commentary import Material, Sentence, comment
 from paribus.experiment import Experiment
+from paribus.report import write_report
 from paribus.store import Results
 from paribus.testing.synthetic import write_results
 from quoted_values import layers_of, resolve, unexplained, write_layer_norms, write_probes
@@ -226,6 +228,23 @@ def test_a_comparison_with_another_baseline_names_it(tmp_path: Path) -> None:
     assert sentences[0].text.startswith("`relu` is better than `max`: mean test accuracy ")
     assert {item["run"].partition("/")[0] for item in sentences[0].evidence} == {"relu", "max"}
     assert any(re.search(r"^A run of `relu` takes .*, one of `max` ", each.text) for each in sentences)
+
+
+def test_what_features_took_is_told_beside_the_runs(tmp_path: Path) -> None:
+    results = write(tmp_path / "result", 3, {"control": 0.9})
+    for seed, seconds in enumerate((20.0, 21.0, 22.0)):
+        file = results.folder / "runs" / "control" / str(seed) / "result.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"features_seconds": seconds}), encoding="utf-8")
+    results = Results.open(results.folder)
+    content = verdicts.compute(results)
+    (cost,) = [each for each in content["questions"][0]["comment"] if each["text"].startswith("A run of `relu` takes")]
+    assert cost["text"].endswith("; the features, once for all runs, took 21 s for the control.")
+    assert unexplained(cost) == []
+    assert all(same(resolve(item, results, content["questions"][0]), item["value"]) for item in cost["evidence"])
+    assert content["arms"]["control"]["features_seconds"] == 21
+    write_report(results, content)
+    report = (results.folder / "report.md").read_text(encoding="utf-8")
+    assert "features 21 s, once" in report and "all runs together, without the features of frozen networks" in report
 
 
 def test_speed_names_who_does_not_reach_the_target(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,7 @@ arms.dropout = { "model.dropout" = 0.2 }
 RUN = """
 import sys
 from pathlib import Path
+from typing import Any
 from paribus.experiment import Experiment
 from paribus.launch.conduct import RunOptions, run
 run(Experiment.load(sys.argv[1]), RunOptions(out=Path(sys.argv[2]), workers=int(sys.argv[3])))
@@ -218,6 +220,17 @@ def test_a_dying_worker_is_named(tiny: Path, tmp_path: Path) -> None:
     assert len(results.runs("dropout")) == 1
     facts = results.facts()
     assert facts is not None and "ended (signal SIGKILL)" in facts.unseen[0]
+
+
+@pytest.mark.parametrize("begin", [conduct.look, conduct.plan, conduct.run])
+@pytest.mark.parametrize("key", ["hue", "saturation"])
+def test_colours_of_grey_images_are_refused_before_anything_trains(
+    begin: Any, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    question = f'[[question]]\nid = "q"\nasks = "?"\narms.colours = {{ "augment.{key}" = 0.1 }}\n'
+    with pytest.raises(ConfigError, match=f"`augment.{key}` needs images in colour, .* `digits`, .*`colours` is train"):
+        begin(Experiment.parse(TINY + question))
 
 
 def test_a_network_that_prints_asks_or_dies_cannot_harm_the_survey(

@@ -37,7 +37,7 @@ def images() -> Images:
 
 
 def _files(cache: Path) -> list[Path]:
-    return sorted((cache / "features").iterdir()) if (cache / "features").is_dir() else []
+    return sorted((cache / "features").glob("*.npy"))
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
@@ -165,6 +165,20 @@ def test_a_damaged_cache_is_refused(backbone: Backbone, images: Images, fresh_ca
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(DataError, match=r"must hold features, but cannot be read: .* Delete this file and run again"):
         extractor.features(images, "0f/train")
+
+
+def test_what_features_took_is_kept_with_them(backbone: Backbone, images: Images, fresh_cache: Path) -> None:
+    extractor = Extractor(backbone, "torch")
+    first, second = (extractor.features(images, "0f/train") for _ in range(2))
+    assert first.seconds == second.seconds > 0
+    cost = _files(fresh_cache)[0].with_suffix(".json")
+    cost.write_text('{"seconds": 12.5}', encoding="utf-8")
+    assert extractor.features(images, "0f/train").seconds == 12.5
+    cost.write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match=r"must hold seconds, but cannot be read: KeyError.* Delete this file and run"):
+        extractor.features(images, "0f/train")
+    cost.unlink()
+    assert not extractor.features(images, "0f/train").cached, "nobody knows what they took: they are computed again"
 
 
 def test_a_cache_that_cannot_be_written(backbone: Backbone, images: Images, fresh_cache: Path) -> None:

@@ -110,10 +110,6 @@ def test_the_command_writes_what_it_prints(photos: Path, tmp_path: Path, capsys:
     assert "<svg" in html and "<td>tiny</td><td>32</td>" in html and "http" not in html.replace("http://www.w3.org", "")
 
 
-@pytest.mark.parametrize(
-    ("weights", "text"),
-    [([], "At least one backbone must be named"), (["hub"], 'a sidecar or "hub:NAME", but got "hub"')],
-)
-def test_what_cannot_be_ranked(photos: Path, weights: list[str], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
-        rank(str(photos), weights)
+def test_nothing_cannot_be_ranked(photos: Path) -> None:
+    with pytest.raises(ConfigError, match="At least one backbone must be named"):
+        rank(str(photos), [])

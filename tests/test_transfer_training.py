@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from paribus.augment import Augmenter
 from paribus.config import Recipe
 from paribus.data import draw
-from paribus.engines import choose
+from paribus.engines import choose, features_engine
 from paribus.engines.engine import EpochEnd, RunEnd
 from paribus.engines.features_engine import FeaturesEngine, solved_head
 from paribus.engines.torch_engine import TorchEngine, TorchRun
@@ -23,7 +24,7 @@ from paribus.experiment import Experiment
 from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
-from paribus.transfer import LogisticHead, choose_strength, fit_logistic, majority
+from paribus.transfer import Extractor, LogisticHead, build_backbone, choose_strength, fit_logistic, majority
 from pretrained import SIZE, tiny_weights, write_weights
 
 SIDE = DATASET.image_shape[1]
@@ -219,6 +220,45 @@ def test_many_seeds_look_at_the_images_once(sidecar: str, monkeypatch: pytest.Mo
             counts.append(len(passes))
     assert len(counts) == 5
     assert counts[0] == counts[-1]
+
+
+def test_every_run_tells_what_features_took_and_none_has_it_in_its_own_time(
+    sidecar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = Extractor._compute
+
+    def slowly(self: Extractor, *args: Any) -> Any:
+        time.sleep(0.5)
+        return compute(self, *args)
+
+    monkeypatch.setattr(Extractor, "_compute", slowly)
+    specs = [dataclasses.replace(spec_for(recipe(sidecar, strength=1.0)), seed=seed) for seed in range(3)]
+    ends = [event for event in FeaturesEngine().fit(specs, DATASET, {}) if isinstance(event, RunEnd)]
+    told = {end.result.features_seconds for end in ends}
+    assert len(told) == 1 and min(told) > 2 * 0.5, "train and test"
+    assert all(end.result.seconds < 0.5 for end in ends)
+    majority = fit_one(FeaturesEngine(), spec_for(recipe(sidecar, head="majority")))[1]
+    assert majority.result.features_seconds == 0
+
+
+def test_a_backbone_is_built_once_and_only_for_who_looks_at_images(
+    sidecar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int | None] = []
+
+    def counted(*args: Any, **options: Any) -> Any:
+        built.append(options["size"])
+        return build_backbone(*args, **options)
+
+    monkeypatch.setattr(features_engine, "build_backbone", counted)
+    most = spec_for(recipe(sidecar, head="majority"))
+    assert FeaturesEngine().seconds_per_example(most, DATASET) == 0
+    fit_one(FeaturesEngine(), most)
+    assert built == []
+    assert FeaturesEngine().seconds_per_example(spec_for(recipe(sidecar)), DATASET) > 0
+    fit_one(FeaturesEngine(), spec_for(recipe(sidecar)))
+    solved_head(spec_for(recipe(sidecar, train="all", start="head")), DATASET)
+    assert built == [SIDE]
 
 
 def test_who_serves_what(sidecar: str) -> None:

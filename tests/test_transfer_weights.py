@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from paribus.errors import WeightsError
-from paribus.transfer import find_weights
+from paribus.transfer import find_weights, named_weights
 from pretrained import CLASSES, SIZE, real_weights, write_weights
 
 
@@ -123,6 +123,14 @@ def test_the_hub_gives_a_verified_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert (found.source, found.input_size, found.num_classes) == ("hub", (3, 160, 160), 1000)
     assert found.labels is not None and found.labels[151] == "Chihuahua"
     assert found.sha256 == hashlib.sha256((tmp_path / "tiny.safetensors").read_bytes()).hexdigest()
+    assert named_weights("hub:test_resnet.r160_in1k") == found
+    assert named_weights(str(tmp_path / "tiny.json")) == find_weights(str(tmp_path / "tiny.json"))
+
+
+@pytest.mark.parametrize("name", ["hub", "hub:", "none"])
+def test_one_text_must_name_a_network_of_the_hub(name: str) -> None:
+    with pytest.raises(WeightsError, match=f'a sidecar or "hub:NAME", but got "{name}". Name timm'):
+        named_weights(name)
 
 
 @pytest.mark.parametrize("error", [LocalEntryNotFoundError("no route"), EntryNotFoundError("gone")])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paribus import checks, tuning, verdicts
+from paribus.config import OptimConfig
 from paribus.errors import ConfigError, StoreError
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, Found, RunSpec
 from paribus.report import write_report
@@ -410,3 +411,78 @@ def test_the_report_shows_the_grid(told: Results) -> None:
     assert "| cnn | 0.50 s | 0.30 s | 4 | 2 |" in report or "| cnn | 0.5 s | 0.3 s | 4 | 2 |" in report
     assert "optim.lr: 0.1 \u2192 1 (retune)" in report
     assert "b512-retuned<br>against control-retuned" in report
+
+
+BESIDE_A_HEAD = """
+[experiment]
+name = "photos"
+seeds = 4
+margin = 0.02
+[control]
+data = { name = "photos", test = 0.2, size = 64 }
+model = { name = "pretrained", weights = "hub", backbone = "resnet18" }
+optim = { name = "lbfgs" }
+train = { epochs = 1 }
+[[question]]
+id = "approach"
+asks = "Fine-tuning?"
+together = [["model.train", "optim.name", "optim.lr", "train.epochs"]]
+arms.tuned = { "model.train" = "all", "optim.name" = "adamw", "optim.lr" = "retune", "train.epochs" = 5 }
+"""
+
+
+def test_beside_a_head_that_is_solved_for_only_the_arm_is_tuned() -> None:
+    experiment = Experiment.parse(BESIDE_A_HEAD)
+    assert list(experiment.arms) == [CONTROL, "tuned"]
+    assert experiment.arms["tuned"].recipe.unfound == ("optim.lr",)
+    assert experiment.baseline("tuned") == CONTROL
+    found = experiment.resolve({"tuned": {"optim.lr": Found(0.0003)}})
+    assert (found.arms["tuned"].recipe.optim.lr, found.baseline("tuned")) == (0.0003, CONTROL)
+    assert found.resolve({}) == experiment
+    assert Experiment.parse(found.to_toml()) == experiment
+
+
+@pytest.mark.parametrize(("name", "usual"), [("adamw", 0.001), ("sgd", 0.01)])
+def test_its_grid_is_centred_at_the_usual_rate_of_its_optimiser(name: str, usual: float) -> None:
+    arm = Experiment.parse(BESIDE_A_HEAD.replace("adamw", name)).arms["tuned"]
+    assert tuning.center(arm, Experiment.parse(BESIDE_A_HEAD).control) == usual
+    assert tuning.center(arm, parse().control) == 0.1, "a control that is trained has a rate"
+
+
+def test_every_optimiser_that_trains_has_a_usual_rate() -> None:
+    names = set(get_args(OptimConfig.model_fields["name"].annotation))
+    assert set(tuning.USUAL_RATES) == names - {"lbfgs"}
+
+
+NOTHING_TO_FIND = {
+    "a head's rate": ('"model.strength" = 0.1, "optim.lr" = "retune"', "which has no learning"),
+    "a head's epochs": ('"model.strength" = 0.1, "train.epochs" = "equal-seconds"', "arms.tuned` solves for a head"),
+    "epochs beside a head": (
+        '"model.train" = "all", "optim.name" = "sgd", "optim.lr" = 0.1, "train.epochs" = "equal-seconds"',
+        "but the control solves for a head, which has none. Give `train.epochs` a number",
+    ),
+    "no rate at all": (
+        '"model.train" = "all", "optim.name" = "sgd", "train.epochs" = 5',
+        r'has none to share. Set `optim.lr`, for example to 0.001, or to "retune"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_TO_FIND)
+def test_what_a_head_does_not_have_is_not_looked_for(name: str) -> None:
+    factors, text = NOTHING_TO_FIND[name]
+    lines = BESIDE_A_HEAD.splitlines()
+    lines[-1] = f"arms.tuned = {{ {factors} }}"
+    with pytest.raises(ConfigError, match=text):
+        Experiment.parse("\n".join(lines))
+
+
+def test_a_head_beside_a_network_is_not_retuned() -> None:
+    arm = """
+together = [["model.name", "model.weights", "model.backbone", "optim.name", "optim.lr"]]
+arms.head = { "model.name" = "pretrained", "model.weights" = "hub", "model.backbone" = "resnet18", \
+"optim.name" = "lbfgs", "optim.lr" = "retune" }
+"""
+    head = HEAD.partition("together")[0]
+    with pytest.raises(ConfigError, match=r'"retune" must stand where a network is trained, but `.*head` solves for'):
+        Experiment.parse(head + arm)

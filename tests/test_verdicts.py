@@ -71,7 +71,7 @@ def test_the_content_is_format_1_and_strict_json(write: Write) -> None:
     assert set(content) >= {"format", "experiment", "margin", "seeds", "arms", "questions", "checks"}
     assert (content["format"], content["seeds"], content["margin"]) == (1, [0, 1, 2], 0.01)
     assert list(content["arms"]) == list(results.experiment.arms)
-    row = {"runs", "diverged", "test_accuracy", "test_loss", "seconds_per_run"}
+    row = {"runs", "diverged", "test_accuracy", "test_loss", "seconds_per_run", "features_seconds"}
     assert all(set(arm) >= row for arm in content["arms"].values())
     keys = {"arm", "control", "metric", "difference", "ci95", "ci95_this_test_set", "p", "p_holm", "correlation"}
     for question in content["questions"]:

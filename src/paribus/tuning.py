@@ -8,15 +8,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from paribus.arms import val_figures
+from paribus.config import Recipe
 from paribus.errors import ConfigError
-from paribus.experiment import Experiment
+from paribus.experiment import Arm, Experiment
 from paribus.store import RateChoice, TriedRate, TuningRun
 
 GRID = (-2, -1, 0, 1, 2)
-"""The steps of half a decade around the control's rate that every search begins with."""
+"""The steps of half a decade around the centre that every search begins with."""
 MOST_EXTENSIONS = 8
 SEEDS = 3
 FIRST_SEED = 10_000
+USUAL_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.001, "adagrad": 0.01}
+"""Around which a rate is searched for where the control has none."""
+
+
+def center(arm: Arm, control: Recipe) -> float:
+    """Return the rate around which an arm's is searched: the control's, or where that is solved for and has none the
+    usual one of the arm's optimiser.
+    """
+    return USUAL_RATES[arm.recipe.optim.name] if control.is_solved else control.optim.lr
 
 
 def rate(center: float, step: int) -> float:
@@ -85,7 +95,7 @@ def choose(center: float, tried: Mapping[int, TriedRate], by: Sequence[int], eng
     """Return the choice with its evidence.
 
     Args:
-        center: The control's rate.
+        center: The rate around which it was searched.
         tried: Every rate tried, by step.
         by: The seeds that chose.
         engine: What trained them.

@@ -20,8 +20,6 @@ from paribus.wording import count
 if TYPE_CHECKING:
     from paribus.transfer import Extractor
 
-_HUB = "hub:"
-
 
 @dataclass(frozen=True)
 class Options:
@@ -108,11 +106,9 @@ def _by_features(contents: files.Contents, near: duplicates.Pairs, unseen: list[
 
 
 def _extractor(weights: str) -> Extractor:
-    from paribus.transfer import Extractor, build_backbone, find_weights
+    from paribus.transfer import Extractor, build_backbone, named_weights
 
-    is_of_hub = weights.startswith(_HUB)
-    found = find_weights("hub", weights.removeprefix(_HUB)) if is_of_hub else find_weights(weights)
-    return Extractor(build_backbone(found, seed=0))
+    return Extractor(build_backbone(named_weights(weights), seed=0))
 
 
 def _place(sample: Sample) -> tuple[int, str, tuple[str, ...]]:

@@ -15,6 +15,8 @@ from paribus.wording import count, level, listed, margin, percent
 
 FEW_IMAGES = 5
 ASSUMED_ACCURACY = 0.95
+SHARE_OF_CHARACTER = 0.5
+"""How much of its image a character fills: MNIST's 20 of 28 pixels in both directions."""
 
 
 def copies_across_splits(experiment: Experiment, facts: Facts) -> Places:
@@ -127,7 +129,7 @@ def made_by_chance(accuracy: float, images: int, seeds: int) -> float:
 
 
 def strong_augmentation(experiment: Experiment, facts: Facts) -> Places:
-    """P015: an augmentation moves the object out of the picture, tears it, or turns one character into another."""
+    """P015: an augmentation loses, tears or blackens the object, or turns one character into another."""
     augmented = [
         (experiment.arms[name], data)
         for data in facts.data
@@ -150,6 +152,13 @@ def _faults(arm: Arm, data: DataFacts) -> Iterator[str]:
         yield f"`augment.scale` of {augment.scale:g} crops or shrinks objects to less than half their size"
     if augment.rotate > 45 and config.name in CHARACTERS:
         yield f"`augment.rotate` of {augment.rotate:g} degrees turns characters into others, such as 6 into 9"
+    least = 1.0 if augment.crop_scale is None else augment.crop_scale[0]
+    if least < SHARE_OF_CHARACTER and config.name in CHARACTERS:
+        yield f"`augment.crop_scale` from {least:g} shows parts of characters, which may be other characters"
+    if augment.brightness >= 1:
+        yield f"`augment.brightness` of {augment.brightness:g} turns images black"
+    if augment.contrast >= 1:
+        yield f"`augment.contrast` of {augment.contrast:g} turns images into one even grey"
 
 
 def _val_decides(experiment: Experiment, arms: Sequence[Arm]) -> bool:

@@ -173,7 +173,7 @@ def not_shuffled(experiment: Experiment) -> Places:
 
 def confounded(experiment: Experiment) -> Places:
     """P017: an arm changes two factors, and no arm of the experiment changes either alone."""
-    several = [(arm, _own_factors(arm)) for arm in experiment.arms.values() if len(arm.factors) > 1]
+    several = [(arm, _own_factors(arm, experiment)) for arm in experiment.arms.values() if len(arm.factors) > 1]
     if not several:
         return None
     alone = [dict(arm.factors) for arm in experiment.arms.values() if len(arm.factors) == 1]
@@ -181,20 +181,24 @@ def confounded(experiment: Experiment) -> Places:
         (
             arm.name,
             f"{named(factors)} change together, and no arm changes one of them alone: a difference can be put down to "
-            "the pair only.",
+            f"{'the pair' if len(factors) == 2 else 'all of them together'} only.",
         )
         for arm, factors in several
         if len(factors) > 1 and not any({factor: arm.factors[factor]} in alone for factor in factors)
     ]
 
 
-def _own_factors(arm: Arm) -> list[str]:
-    """The factors of an arm without those that come along: what fairness asks for, and options of what is changed."""
+def _own_factors(arm: Arm, experiment: Experiment) -> list[str]:
+    """The factors of an arm without those that come along: what fairness asks for, options of what is changed, and
+    how to train, where either the arm or the control is a head that is solved for and not trained.
+    """
+    begins_to_train = arm.recipe.is_solved != experiment.control.is_solved
 
     def comes_along(factor: str) -> bool:
         table = factor.partition(".")[0]
         is_option = factor != f"{table}.name" and f"{table}.name" in arm.factors
-        return is_option or any(other in arm.factors for other in _COMPANIONS.get(factor, ()))
+        is_training = begins_to_train and (table in _TRAINING or factor in _TRAINING)
+        return is_option or is_training or any(other in arm.factors for other in _COMPANIONS.get(factor, ()))
 
     return [factor for factor in arm.factors if not comes_along(factor)]
 
@@ -220,8 +224,16 @@ def _arms_of(experiment: Experiment, question: Question) -> list[Arm]:
     return [experiment.arms[name] for name in question.arms]
 
 
-_COMPANIONS = {"optim.lr": _RATE_BOUND, "train.epochs": ("train.batch_size",)}
-"""What P004 and P005 ask to be changed along with what."""
+_COMPANIONS = {
+    "optim.lr": _RATE_BOUND,
+    "train.epochs": ("train.batch_size",),
+    "data.size": ("model.input",),
+    "data.fit": ("model.input", "data.size"),
+    "model.backbone": ("model.weights",),
+}
+"""What belongs with what: P004 and P005 ask for it, or the second cannot change alone."""
+_TRAINING = ("optim", "schedule", "train", "model.start", "model.stage_decay", "model.batch_norm")
+"""Tables and keys that say how a network is trained, of which a head that is solved for has none."""
 
 _DATA_SETS: dict[str, tuple[str, ...]] = {
     "mnist": ("mnist",),

@@ -184,7 +184,7 @@ def updates(material: Material) -> list[Sentence]:
 
 
 def cost(material: Material) -> list[Sentence]:
-    """Return the training time of a run of the lead and of its baseline."""
+    """Return the training time of a run of the lead and of its baseline, and beside it that of frozen features."""
     lead = material.lead
     if lead is None:
         return []
@@ -193,8 +193,16 @@ def cost(material: Material) -> list[Sentence]:
     assert first is not None
     assert second is not None
     evidence = quote(pair.own, "seconds") + quote(pair.against, "seconds")
-    text = f"A run of `{pair.name}` takes {duration(first)}, one of {pair.baseline_words} {duration(second)}."
-    return [Sentence(text, evidence)]
+    text = f"A run of `{pair.name}` takes {duration(first)}, one of {pair.baseline_words} {duration(second)}"
+    sides = [(f"`{pair.name}`", pair.own), (pair.baseline_words, pair.against)]
+    shared = [(name, runs, each) for name, runs in sides if (each := mean(runs, "features_seconds"))]
+    for _, runs, _ in shared:
+        evidence += quote(runs, "features_seconds")
+    if shared:
+        text += (
+            f"; the features, once for all runs, took {listed([f'{duration(s)} for {name}' for name, _, s in shared])}"
+        )
+    return [Sentence(f"{text}.", evidence)]
 
 
 def hardest_classes(material: Material) -> list[Sentence]:

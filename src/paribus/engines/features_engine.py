@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,11 @@ from paribus.experiment import RunSpec
 from paribus.metrics import cross_entropy
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult
 from paribus.transfer import (
-    Backbone,
     Extractor,
+    Features,
     LogisticHead,
     View,
+    Weights,
     build_backbone,
     choose_strength,
     find_weights,
@@ -47,6 +49,20 @@ class Rows:
     labels: Labels
     views: Array | None = None
 
+    def some(self, indices: Labels) -> Rows:
+        """Return the rows at some indices (M,)."""
+        return Rows(self.features[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a head is solved for on, looked at on, and tested on; `seconds` is what computing the features took."""
+
+    train: Rows
+    val: Rows
+    test: Rows
+    seconds: float
+
 
 @dataclass(frozen=True)
 class Solved:
@@ -62,109 +78,115 @@ class Solved:
 class FeaturesEngine(Engine):
     """Solves for heads on the features of frozen backbones, and answers for the baselines that need no training."""
 
-    def __init__(self) -> None:
-        self._backbones: dict[tuple[str, str | None, int | None, bool], tuple[Backbone, Extractor]] = {}
-
     def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
         """Solve for each run; see `Engine.fit`. There is nothing to go on from but the end."""
         for spec in pack:
             assert not spec.is_tuning, "a head has no learning rate to be tuned"
-            start = time.perf_counter()
-            train, val, test = self._rows(spec, dataset)
-            solved = _solve(spec, dataset, train, val, test)
-            record = _record(solved, train, val)
+            parts = _parts(spec, dataset)
+            start = time.perf_counter()  # Features are told apart: one run computes them, and all have need of them.
+            solved = _solve(spec, dataset, parts)
+            record = _record(solved, parts)
             seconds = time.perf_counter() - start
             yield EpochEnd(spec, record, seconds, {})
-            result = self._result(spec, record, solved, (train, val, test), seconds)
-            yield RunEnd(spec, result, Predictions(solved.test, test.labels), solved.weights)
+            result = _result(spec, record, solved, parts, seconds)
+            yield RunEnd(spec, result, Predictions(solved.test, parts.test.labels), solved.weights)
 
     def seconds_per_example(self, spec: RunSpec, dataset: Dataset) -> float:
-        """Time a batch through the backbone; see `Engine.seconds_per_example`. Kept features cost nothing."""
-        _, extractor = self._extractor(spec)
+        """Time a batch through the backbone, if the head looks at images; see `Engine.seconds_per_example`."""
+        options = _options(spec)
+        if options.head == "majority":
+            return 0.0
+        extractor = _extractor(options)
         images = dataset.train.images[: extractor.batch_size]
         extractor.features(images)
         start = time.perf_counter()
         extractor.features(images)
         return (time.perf_counter() - start) / len(images)
 
-    def _extractor(self, spec: RunSpec) -> tuple[Backbone, Extractor]:
-        options = PretrainedOptions.model_validate(spec.recipe.model.options)
-        key = (options.weights, options.backbone, options.input, options.head == "imagenet")
-        if key not in self._backbones:
-            weights = find_weights(options.weights, options.backbone)
-            backbone = build_backbone(weights, spec.seed, own_head=options.head == "imagenet", size=options.input)
-            self._backbones[key] = backbone, Extractor(backbone)
-        return self._backbones[key]
-
-    def _rows(self, spec: RunSpec, dataset: Dataset) -> tuple[Rows, Rows, Rows]:
-        """Return train, val and test; features of a split of the source are computed once for all seeds."""
-        drawn = draw(dataset, spec.recipe.data, spec.seed)
-
-        def features(split: Split, name: str) -> Array:
-            if spec.recipe.model.options["head"] == "majority":
-                return np.zeros((len(split), 1), dtype=np.float32)
-            return self._extractor(spec)[1].features(split.images, f"{dataset.fingerprint}/{name}").values
-
-        source = Rows(features(dataset.train, "train"), dataset.train.labels)
-        test = Rows(features(dataset.test, "test"), dataset.test.labels)
-        chosen = drawn.train_indices
-        views = self._views(spec, dataset)
-        train = Rows(source.features[chosen], source.labels[chosen], None if views is None else views[:, chosen])
-        if drawn.val_indices is not None:
-            val = Rows(source.features[drawn.val_indices], source.labels[drawn.val_indices])
-        else:
-            val = test if drawn.val_is_test else Rows(features(drawn.val, "val"), drawn.val.labels)
-        return train, val, test
-
-    def _views(self, spec: RunSpec, dataset: Dataset) -> Array | None:
-        """Return features of the source's training images as an engine that trains would see them, epoch by epoch."""
-        augment = spec.recipe.augment
-        if augment == AugmentConfig():
-            return None
-        backbone, extractor = self._extractor(spec)
-        size, images = backbone.preprocessing.size, dataset.train.images
-
-        def features(epoch: int) -> Array:
-            augmenter = Augmenter(augment, spec.seed, epoch, len(images), size=size)
-            view = View(f"{augment.model_dump_json()}, seed {spec.seed}, epoch {epoch}", augmenter.change)
-            return extractor.features(images, f"{dataset.fingerprint}/train", view).values
-
-        return np.stack([features(epoch) for epoch in range(1, spec.recipe.train.epochs + 1)])
-
-    def _result(
-        self, spec: RunSpec, record: EpochRecord, solved: Solved, rows: tuple[Rows, Rows, Rows], seconds: float
-    ) -> RunResult:
-        train, val, test = rows
-        loss = float(cross_entropy(solved.test, test.labels).mean())
-        return RunResult(
-            arm=spec.arm,
-            seed=spec.seed,
-            digest=spec.digest,
-            status="finished",
-            engine=spec.engine,
-            epochs=1,
-            epoch_kept=1,
-            steps=record.steps,
-            parameters=sum(array.size for array in solved.weights.values()),
-            train_examples=len(train.labels),
-            val_examples=len(val.labels),
-            val_is_test=spec.recipe.data.val == "test",
-            test_examples=len(test.labels),
-            test_loss=loss if math.isfinite(loss) else None,
-            test_accuracy=_accuracy(solved.test, test.labels),
-            seconds=round(seconds, 3),
-        )
-
 
 def solved_head(spec: RunSpec, dataset: Dataset) -> LogisticHead:
     """Solve for the head from which a run's fine-tuning begins, on the backbone that it begins with."""
-    options = PretrainedOptions.model_validate(spec.recipe.model.options)
-    weights = find_weights(options.weights, options.backbone)
-    extractor = Extractor(build_backbone(weights, spec.seed, size=options.input))
-    features = extractor.features(dataset.train.images, f"{dataset.fingerprint}/train").values
+    options = _options(spec)
+    features = _extractor(options).features(dataset.train.images, f"{dataset.fingerprint}/train").values
     indices = draw(dataset, spec.recipe.data, spec.seed).train_indices
     rows = Rows(features[indices], dataset.train.labels[indices])
     return _logistic(rows, dataset.num_classes, options, spec.seed)
+
+
+def _options(spec: RunSpec) -> PretrainedOptions:
+    return PretrainedOptions.model_validate(spec.recipe.model.options)
+
+
+def _extractor(options: PretrainedOptions) -> Extractor:
+    weights = find_weights(options.weights, options.backbone)
+    return _extractor_of(weights, options.input, own_head=options.head == "imagenet")
+
+
+@lru_cache(maxsize=2)
+def _extractor_of(weights: Weights, size: int | None, *, own_head: bool) -> Extractor:
+    """Build a backbone that runs share, one after another; weights are loaded, so that no seed draws any."""
+    return Extractor(build_backbone(weights, 0, own_head=own_head, size=size))
+
+
+def _parts(spec: RunSpec, dataset: Dataset) -> Parts:
+    """Return what a run reads; features of a split of the source are computed once for all seeds."""
+    options, drawn = _options(spec), draw(dataset, spec.recipe.data, spec.seed)
+    seconds = 0.0
+
+    def rows(split: Split, name: str) -> Rows:
+        nonlocal seconds
+        if options.head == "majority":
+            return Rows(np.zeros((len(split), 1), dtype=np.float32), split.labels)
+        found = _extractor(options).features(split.images, f"{dataset.fingerprint}/{name}")
+        seconds += found.seconds
+        return Rows(found.values, split.labels)
+
+    source, test = rows(dataset.train, "train"), rows(dataset.test, "test")
+    if drawn.val_indices is not None:
+        val = source.some(drawn.val_indices)
+    else:
+        val = test if drawn.val_is_test else rows(drawn.val, "val")
+    train = source.some(drawn.train_indices)
+    seen = [_view(spec, dataset, epoch) for epoch in range(1, spec.recipe.train.epochs + 1)]
+    views = [each for each in seen if each is not None]
+    if views:
+        train = replace(train, views=np.stack([each.values[drawn.train_indices] for each in views]))
+    return Parts(train, val, test, seconds + sum(each.seconds for each in views))
+
+
+def _view(spec: RunSpec, dataset: Dataset, epoch: int) -> Features | None:
+    """Return features of the source's training images as an epoch of training would see them, None if unchanged."""
+    augment = spec.recipe.augment
+    if augment == AugmentConfig():
+        return None
+    extractor, images = _extractor(_options(spec)), dataset.train.images
+    augmenter = Augmenter(augment, spec.seed, epoch, len(images), size=extractor.backbone.preprocessing.size)
+    view = View(f"{augment.model_dump_json()}, seed {spec.seed}, epoch {epoch}", augmenter.change)
+    return extractor.features(images, f"{dataset.fingerprint}/train", view)
+
+
+def _result(spec: RunSpec, record: EpochRecord, solved: Solved, parts: Parts, seconds: float) -> RunResult:
+    train, val, test = parts.train, parts.val, parts.test
+    loss = float(cross_entropy(solved.test, test.labels).mean())
+    return RunResult(
+        arm=spec.arm,
+        seed=spec.seed,
+        digest=spec.digest,
+        status="finished",
+        engine=spec.engine,
+        epochs=1,
+        epoch_kept=1,
+        steps=record.steps,
+        parameters=sum(array.size for array in solved.weights.values()),
+        train_examples=len(train.labels),
+        val_examples=len(val.labels),
+        val_is_test=spec.recipe.data.val == "test",
+        test_examples=len(test.labels),
+        test_loss=loss if math.isfinite(loss) else None,
+        test_accuracy=_accuracy(solved.test, test.labels),
+        seconds=round(seconds, 3),
+        features_seconds=round(parts.seconds, 3),
+    )
 
 
 def _logistic(rows: Rows, num_classes: int, options: PretrainedOptions, seed: int) -> LogisticHead:
@@ -173,13 +195,14 @@ def _logistic(rows: Rows, num_classes: int, options: PretrainedOptions, seed: in
     return fit_logistic(*in_rows(seen, rows.labels), num_classes, chosen)
 
 
-def _solve(spec: RunSpec, dataset: Dataset, train: Rows, val: Rows, test: Rows) -> Solved:
-    options, count = PretrainedOptions.model_validate(spec.recipe.model.options), dataset.num_classes
+def _solve(spec: RunSpec, dataset: Dataset, parts: Parts) -> Solved:
+    options, count = _options(spec), dataset.num_classes
+    train, val, test = parts.train, parts.val, parts.test
     if options.head == "logistic":
         head = _logistic(train, count, options, spec.seed)
         weights = {"head.weight": head.weight, "head.bias": head.bias}
-        parts = [head.logits(rows.features) for rows in (train, val, test)]
-        return Solved(parts[0], parts[1], parts[2], head.steps, weights)
+        logits_of = [head.logits(rows.features) for rows in (train, val, test)]
+        return Solved(logits_of[0], logits_of[1], logits_of[2], head.steps, weights)
 
     def logits(rows: Rows) -> Array:
         if options.head == "nearest":
@@ -192,15 +215,15 @@ def _solve(spec: RunSpec, dataset: Dataset, train: Rows, val: Rows, test: Rows) 
     return Solved(logits(train), logits(val), logits(test), 0, {})
 
 
-def _record(solved: Solved, train: Rows, val: Rows) -> EpochRecord:
+def _record(solved: Solved, parts: Parts) -> EpochRecord:
     return EpochRecord(
         epoch=1,
         steps=solved.steps,
         lr=1.0,
-        train_loss=float(cross_entropy(solved.train, train.labels).mean()),
-        train_accuracy=_accuracy(solved.train, train.labels),
-        val_loss=float(cross_entropy(solved.val, val.labels).mean()),
-        val_accuracy=_accuracy(solved.val, val.labels),
+        train_loss=float(cross_entropy(solved.train, parts.train.labels).mean()),
+        train_accuracy=_accuracy(solved.train, parts.train.labels),
+        val_loss=float(cross_entropy(solved.val, parts.val.labels).mean()),
+        val_accuracy=_accuracy(solved.val, parts.val.labels),
         gradient_norm=None,
         layer_gradient_norms=None,
     )

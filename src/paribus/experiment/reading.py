@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paribus.config import FINDABLE, RATE, Recipe, Value
+from paribus.config import EPOCHS, FINDABLE, RATE, Recipe, Value
 from paribus.errors import ConfigError, nearest
 from paribus.experiment.design import CONTROL, CONTROL_RETUNED, METRICS, Arm, Experiment, Question
 from paribus.wording import named
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _MOST_SEEDS = 10_000
+_SOLVER = "lbfgs"  # `Recipe` holds it together with heads that are solved for.
 _EXPERIMENT_KEYS = ("name", "title", "seeds", "margin", "published")
 _QUESTION_KEYS = ("id", "asks", "kind", "arms", "together", "factor", "values", "metric", "margin", "seeds")
 
@@ -164,8 +165,9 @@ def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], togethe
             f"An arm must change a factor, but `{where}` changes none. "
             'Name one, for example { "model.activation" = "relu" }.'
         )
-    _require_findable(factors, where)
     control = arms[CONTROL].recipe
+    _require_findable(factors, where)
+    _require_trained(factors, control, where)
     try:
         arm = Arm.of(name, factors, control, {})
     except ConfigError as error:
@@ -207,6 +209,28 @@ def _require_findable(factors: Mapping[str, Value], where: str) -> None:
             f"An arm must change something besides what is found for it, but `{where}` leaves only "
             f"{named(list(factors))} to be found. Add the factor that is asked about; for rates of the control, ask "
             f'with factor = "{RATE}" and its values.'
+        )
+
+
+def _require_trained(factors: Mapping[str, Value], control: Recipe, where: str) -> None:
+    """Refuse to look for rates and epochs of heads that are solved for, and rates taken over from such a head."""
+    own, others = factors.get("optim.name", control.optim.name) == _SOLVER, control.optim.name == _SOLVER
+    if own and factors.get(RATE) == FINDABLE[RATE]:
+        raise ConfigError(
+            f'"{FINDABLE[RATE]}" must stand where a network is trained, but `{where}` solves for a head, which has no '
+            f"learning rate. Take `{RATE}` out."
+        )
+    if (own or others) and factors.get(EPOCHS) == FINDABLE[EPOCHS]:
+        whose = f"`{where}`" if own else "the control"
+        raise ConfigError(
+            f'"{FINDABLE[EPOCHS]}" must compare networks that are both trained in epochs, but {whose} solves for a '
+            f"head, which has none. Give `{EPOCHS}` a number."
+        )
+    if others and not own and RATE not in factors:
+        raise ConfigError(
+            f"An arm that is trained must have a learning rate, but `{where}` has none, and the control, which solves "
+            f"for a head, has none to share. Set `{RATE}`, for example to 0.001, or "
+            f'to "{FINDABLE[RATE]}".'
         )
 
 

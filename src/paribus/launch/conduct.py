@@ -19,7 +19,7 @@ from paribus.facts import Facts
 from paribus.launch import environment, tune
 from paribus.launch.launcher import Pack
 from paribus.launch.local import LocalLauncher
-from paribus.launch.packs import Supplies, Trainer, missing
+from paribus.launch.packs import Supplies, Trainer, missing, require_colours
 from paribus.launch.progress import say, warn
 from paribus.launch.survey_process import SurveyProcess, survey_apart
 from paribus.store import Results, TestSet
@@ -183,6 +183,7 @@ def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
 
     Raises:
         DataError: If `data_dir` is no folder.
+        ConfigError: If an arm changes the colours of grey images.
     """
     data.search_folders(data_dir)
     folders, refusals = {}, {}
@@ -191,6 +192,7 @@ def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
             folders[config.images_key] = data.prepare(config, data_dir, download=False).folder
         except DataError as error:
             refusals[config.images_key] = str(error)
+    require_colours(experiment, folders)
     return survey_apart(experiment, folders, refusals)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paribus import data, engines
 from paribus.config import Recipe
+from paribus.errors import ConfigError
 from paribus.experiment import Experiment, RunSpec
 from paribus.launch.launcher import Pack, RunFailed
 from paribus.launch.local import LocalLauncher
@@ -24,9 +25,16 @@ class Supplies:
 
     @classmethod
     def gather(cls, experiment: Experiment, data_dir: Path | None, engine: str) -> Supplies:
-        """Prepare the data of every arm; sets that are prepared already are taken as they are."""
+        """Prepare the data of every arm; sets that are prepared already are taken as they are.
+
+        Raises:
+            DataError: If a data set is missing or damaged.
+            ConfigError: If an arm changes the colours of grey images.
+        """
         configs = {arm.recipe.data.images_key: arm.recipe.data for arm in experiment.arms.values()}
-        return cls({key: data.prepare(config, data_dir) for key, config in configs.items()}, engine)
+        prepared = {key: data.prepare(config, data_dir) for key, config in configs.items()}
+        require_colours(experiment, {key: each.folder for key, each in prepared.items()})
+        return cls(prepared, engine)
 
     def data_of(self, recipe: Recipe) -> data.Prepared:
         """Return the prepared data set of a recipe."""
@@ -49,6 +57,26 @@ class Supplies:
         code = model_code_digest(recipe.model)
         spec = RunSpec(arm, seed, recipe, prepared.fingerprint, entry.identity, code, is_tuning)
         return Pack((spec,), entry.name, prepared.folder)
+
+
+def require_colours(experiment: Experiment, folders: Mapping[str, Path]) -> None:
+    """Refuse arms that change the colours of grey images.
+
+    Args:
+        experiment: The design.
+        folders: Prepared data sets by `DataConfig.images_key`, as far as there are any.
+
+    Raises:
+        ConfigError: With the first such arm.
+    """
+    for name, arm in experiment.arms.items():
+        asked = [key for key in ("saturation", "hue") if getattr(arm.recipe.augment, key)]
+        folder = folders.get(arm.recipe.data.images_key)
+        if asked and folder is not None and data.load_prepared(folder).image_shape[0] == 1:
+            raise ConfigError(
+                f"`augment.{asked[0]}` needs images in colour, but those of `{arm.recipe.data.name}`, with which the "
+                f"arm `{name}` is trained, are grey. Take it out; brightness and contrast can be changed."
+            )
 
 
 class Trainer:

@@ -58,7 +58,8 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     yield "Margin", f"{margin(experiment.margin, 'test_accuracy')}: the smallest difference worth knowing"
     if runs:
         yield "Engine", listed(sorted({run.result.engine for run in runs}))
-        yield "Training time", f"{duration(sum(run.result.seconds for run in runs))}, all runs together"
+        apart = ", without the features of frozen networks" if any(run.result.features_seconds for run in runs) else ""
+        yield "Training time", f"{duration(sum(run.result.seconds for run in runs))}, all runs together{apart}"
 
 
 def _data(material: Material) -> str:

@@ -100,14 +100,16 @@ def best_of_sweep(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def cost(material: Material, arm: str) -> Cell:
-    """Return the time per run, and how many times the control's it is."""
+    """Return the time per run, how many times the control's it is, and what features took that all runs read."""
     entry, control = material.arm(arm), material.arm(CONTROL)
     if entry is None:
         return Cell(NOTHING)
-    ratio = ""
+    small = []
     if control is not None and arm != CONTROL and control["seconds_per_run"]:
-        ratio = f"{entry['seconds_per_run'] / control['seconds_per_run']:.2f} × control"
-    return Cell(duration(entry["seconds_per_run"]), ratio)
+        small.append(f"{entry['seconds_per_run'] / control['seconds_per_run']:.2f} × control")
+    if entry["features_seconds"]:
+        small.append(f"features {duration(entry['features_seconds'])}, once")
+    return Cell(duration(entry["seconds_per_run"]), "; ".join(small))
 
 
 def _table(material: Material, question: Question, entry: Mapping[str, Any], arms: Sequence[str]) -> Table:

@@ -14,7 +14,7 @@ from paribus.transfer.heads import (
     nearest_neighbour,
     out_of_fold,
 )
-from paribus.transfer.weights import Weights, find_weights
+from paribus.transfer.weights import Weights, find_weights, named_weights
 
 __all__ = [
     "Backbone",
@@ -35,6 +35,7 @@ __all__ = [
     "imagenet_classes",
     "in_rows",
     "majority",
+    "named_weights",
     "nearest_neighbour",
     "out_of_fold",
     "stages",

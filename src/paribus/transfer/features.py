@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,13 +51,14 @@ class View:
 class Features:
     """Features float32 (N, num_features), one row per image, and how they came to be.
 
-    `backend` computed them; `cached` says that this was at another time. `values` that were read from the cache are
-    mapped into memory; what is written into them stays this process's own.
+    `backend` computed them in that many `seconds`; `cached` says that this was at another time. `values` that were read
+    from the cache are mapped into memory; what is written into them stays this process's own.
     """
 
     values: Array
     backend: Backend
     cached: bool
+    seconds: float
 
 
 class Extractor:
@@ -97,11 +100,13 @@ class Extractor:
         kept = None if digest is None else _kept(digest, (len(images), self.backbone.num_features))
         if kept is not None:
             return kept
+        start = time.perf_counter()
         values = self._compute(images, view)
         backend: Backend = "torch" if self._session is None else "onnxruntime"
+        features = Features(values, backend, cached=False, seconds=round(time.perf_counter() - start, 3))
         if digest is not None:
-            _write(_path(digest, backend), values)
-        return Features(values, backend, cached=False)
+            _write(_path(digest, backend), features)
+        return features
 
     def _digest(self, images: npt.NDArray[np.uint8], source: str, view: View | None) -> str:
         parts = (self.backbone.digest, self.wanted, _versions(), self.batch_size, source, images.shape)
@@ -214,32 +219,45 @@ def _path(digest: str, backend: Backend) -> Path:
 def _kept(digest: str, shape: tuple[int, int]) -> Features | None:
     for backend in _BACKENDS:
         path = _path(digest, backend)
-        if path.is_file():
-            return Features(_mapped(path, shape), backend, cached=True)
+        if path.is_file() and _cost(path).is_file():
+            return Features(_mapped(path, shape), backend, cached=True, seconds=_seconds(_cost(path)))
     return None
 
 
+def _cost(path: Path) -> Path:
+    """Where it is kept how long features took."""
+    return path.with_suffix(".json")
+
+
+def _seconds(path: Path) -> float:
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"`{path}` must hold seconds, but cannot be read: {error!r}. {_ADVICE}") from error
+
+
 def _mapped(path: Path, shape: tuple[int, int]) -> Array:
-    advice = "Delete this file and run again: the features are then computed anew."
     try:
         values = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"`{path}` must hold features, but cannot be read: {error}. {advice}") from error
+        raise DataError(f"`{path}` must hold features, but cannot be read: {error}. {_ADVICE}") from error
     if values.shape != shape or values.dtype != np.float32:
-        raise DataError(f"`{path}` must hold float32 {shape}, but holds {values.dtype} {values.shape}. {advice}")
+        raise DataError(f"`{path}` must hold float32 {shape}, but holds {values.dtype} {values.shape}. {_ADVICE}")
     return values
 
 
-def _write(path: Path, values: Array) -> None:
+def _write(path: Path, features: Features) -> None:
     """Write features so that another process sees all of them or none; the last of several writers stays."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
             temporary = Path(folder, path.name)
             with temporary.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
+                np.save(file, features.values, allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())
+            _cost(temporary).write_text(json.dumps({"seconds": features.seconds}), encoding="utf-8")
+            os.replace(_cost(temporary), _cost(path))
             os.replace(temporary, path)
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
@@ -249,4 +267,5 @@ def _write(path: Path, values: Array) -> None:
         ) from error
 
 
+_ADVICE = "Delete this file and run again: the features are then computed anew."
 _BACKENDS: tuple[Backend, ...] = ("onnxruntime", "torch")

@@ -21,7 +21,7 @@ from paribus.stats import crossed, wilson
 from paribus.transfer.backbone import build_backbone
 from paribus.transfer.features import Extractor
 from paribus.transfer.heads import choose_strength, out_of_fold
-from paribus.transfer.weights import HUB, NONE, Weights, find_weights
+from paribus.transfer.weights import Weights, named_weights
 
 if TYPE_CHECKING:
     from paribus.data import Dataset
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 REPEATS = 5
 """How often the folds are drawn anew."""
 _TIMED_PASSES = 5
-_HUB_NAME = f"{HUB}:"
 
 
 @dataclass(frozen=True)
@@ -104,21 +103,13 @@ def rank(
         raise ConfigError("At least one backbone must be named, but there is none. Add `--weights`.")
     measured = []
     for name in dict.fromkeys(weights):
-        found = _found(name)
+        found = named_weights(name)
         for size in dict.fromkeys(sizes or [max(found.input_size[1:])]):
             side = math.ceil(size / found.crop_pct)
             dataset = load_data(data, data_dir, **{**keys, "size": side, "fit": "crop"})
             measured.append(_measure(found, name, size, dataset))
     measured.sort(key=lambda each: (-each.candidate["accuracy"], each.candidate["loss"]))
     return Ranking(data, len(dataset.train), dataset.num_classes, tuple(_compared(measured)))
-
-
-def _found(name: str) -> Weights:
-    if name.startswith(_HUB_NAME):
-        return find_weights(HUB, name.removeprefix(_HUB_NAME))
-    if name in (HUB, NONE):
-        raise ConfigError(f'Weights must be a sidecar or "{_HUB_NAME}NAME", but got "{name}". Name timm\'s network.')
-    return find_weights(name)
 
 
 def _measure(weights: Weights, name: str, size: int, dataset: Dataset) -> _Measured:

@@ -85,6 +85,20 @@ def find_weights(weights: str, architecture: str | None = None) -> Weights:
     return _of_timm(architecture, downloaded=weights == HUB)
 
 
+def named_weights(name: str) -> Weights:
+    """Find weights by one text, as commands take them: a sidecar, or ``"hub:NAME"`` for those of timm's network NAME.
+
+    Raises:
+        WeightsError: As `find_weights` does, or if ``"hub"`` or ``"none"`` names no network.
+    """
+    source, colon, architecture = name.partition(":")
+    if source == HUB and colon and architecture:
+        return find_weights(HUB, architecture)
+    if name.rstrip(":") in (HUB, NONE):
+        raise WeightsError(f'Weights must be a sidecar or "{HUB}:NAME", but got "{name}". Name timm\'s network.')
+    return find_weights(name)
+
+
 class _Sidecar(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
