@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from networks import GUILTY, HONEST, K, Net
 from paribus import checks, data
-from paribus.config import Activation, DataConfig, ModelConfig, Pooling
+from paribus.config import DataConfig, ModelConfig
 from paribus.data import Dataset, Split
 from paribus.errors import DataError, StoreError
 from paribus.experiment import Experiment
 from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts
 from paribus.models import build_model
+from paribus.options import Activation, Pooling
 from paribus.store import Results
 from paribus.survey import copies, near_copies, observe, survey
 

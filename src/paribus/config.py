@@ -12,9 +12,20 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from paribus.errors import ConfigError, nearest
+from paribus.options import (
+    CharCnnOptions,
+    Fraction,
+    Lenet5Of1998Options,
+    Lenet5Options,
+    NonNegativeFloat,
+    Off,
+    PositiveFloat,
+    PretrainedOptions,
+    Table,
+)
 from paribus.refusals import validated
 
 Value = str | int | float | bool | list[Any] | None
@@ -22,29 +33,8 @@ Value = str | int | float | bool | list[Any] | None
 RATE, EPOCHS = "optim.lr", "train.epochs"
 NUMBERING = "numbering"
 """The word for groups by the numbers in file names."""
-
-
-def _off(value: object) -> object:
-    return None if value == "off" else value
-
-
-Off = BeforeValidator(_off)
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Fit = Literal["squash", "crop"]
 Val = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"] | None
-
-
-class Table(BaseModel):
-    """Base of the recipe's tables: frozen, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @classmethod
-    def parse(cls, keys: Mapping[str, Any], where: str = "recipe") -> Self:
-        """Return the table that keys describe; `where` begins the path that errors name."""
-        return validated(cls, keys, where)
 
 
 class DataConfig(Table):
@@ -91,78 +81,6 @@ class DataConfig(Table):
                 raise ConfigError(
                     f'`data.group` must be a regular expression or "{NUMBERING}", but got `{self.group}`: {error}.'
                 ) from None
-        return self
-
-
-Activation = Literal["tanh", "scaled-tanh", "relu", "gelu", "sigmoid"]
-Pooling = Literal["avg", "max", "stride", "trainable"]
-
-
-class Lenet5Options(Table):
-    """Options of `lenet5`: the layers of LeCun et al. 1998 as they are taught today."""
-
-    activation: Activation = "tanh"
-    pooling: Pooling = "avg"
-    dropout: Fraction = 0.0
-
-
-class Lenet5Of1998Options(Table):
-    """Options of `lenet5-1998`: the paper's C3 connection table and trainable subsampling."""
-
-    activation: Activation = "scaled-tanh"
-    pooling: Pooling = "trainable"
-
-
-class CharCnnOptions(Table):
-    """Options of `charcnn`: a batch-normalised CNN for handwritten characters; `width` scales its channels."""
-
-    width: int = Field(default=32, ge=1, le=512)
-    dropout: Fraction = 0.2
-
-
-class PretrainedOptions(Table):
-    """Options of `pretrained`: a network of timm's that has learnt on other images.
-
-    `weights` is the path of a sidecar or its name below `PARIBUS_WEIGHTS`, "hub" for timm's own, or "none";
-    `backbone` is timm's name of the network, which a sidecar may tell. `train` is what learns: "head" (feature
-    extraction: the backbone is frozen, and the head is solved for), "stages-2" (the last two stages too) or "all".
-
-    A head that is solved for is "logistic" with L2 regularisation of `strength`, which cross-validation chooses where
-    it is None; instead of it "nearest" gives the class of the most similar training image, "majority" that of most
-    training images, "imagenet" what the weights' own head makes of the image. `start` is where fine-tuning finds its
-    head: drawn at random, or solved for (LP-FT; Kumar et al. 2022). `stage_decay` multiplies the learning rate from
-    each stage to the one before it. `batch_norm` says what happens to running statistics in fine-tuning. `input` is the
-    side in pixels of what the network sees, the middle of the prepared image; None takes that of the weights.
-    """
-
-    weights: str = Field(min_length=1)
-    backbone: Annotated[Annotated[str, Field(min_length=1)] | None, Off] = None
-    train: Annotated[str, Field(pattern=r"^(head|all|stages-[1-9]\d?)$")] = "head"
-    head: Literal["logistic", "nearest", "majority", "imagenet"] = "logistic"
-    strength: Annotated[PositiveFloat | None, Off] = None
-    start: Literal["random", "head"] = "random"
-    stage_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    batch_norm: Literal["frozen", "update"] = "frozen"
-    input: Annotated[Annotated[int, Field(ge=16, le=1024)] | None, Off] = None
-
-    @model_validator(mode="after")
-    def _belong_together(self) -> Self:
-        if self.weights == "none" and (self.train != "all" or self.start == "head"):
-            raise ConfigError(
-                '`model.weights = "none"` must be trained from scratch, train = "all" with start = "random", but got '
-                f"train = {self.train}, start = {self.start}: nothing in it has learnt anything yet."
-            )
-        if self.weights in ("hub", "none") and self.backbone is None:
-            raise ConfigError(
-                f'With `model.weights = "{self.weights}"` timm\'s name is needed as `model.backbone`. Add it.'
-            )
-        if self.train != "head" and self.head != "logistic":
-            raise ConfigError(
-                f"`model.head` must be logistic where a backbone is trained, but got {self.head} with train = "
-                f'{self.train}. Set `model.train` to "head".'
-            )
-        if self.train == "head" and self.start == "head":
-            raise ConfigError('`model.start = "head"` is where fine-tuning begins: take it out, or set train = "all".')
         return self
 
 
@@ -305,7 +223,7 @@ class AugmentConfig(Table):
     hflip: bool = False
     vflip: bool = False
     crop_scale: Annotated[list[float] | None, Off] = None
-    crop_ratio: list[float] = [3 / 4, 4 / 3]
+    crop_ratio: list[float] = Field(default=[3 / 4, 4 / 3])
     brightness: NonNegativeFloat = 0.0
     contrast: NonNegativeFloat = 0.0
     saturation: NonNegativeFloat = 0.0

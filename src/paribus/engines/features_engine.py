@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from paribus.config import PretrainedOptions
 from paribus.data import Dataset, Split, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
 from paribus.experiment import RunSpec
 from paribus.metrics import cross_entropy
+from paribus.options import PretrainedOptions
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult
 from paribus.transfer import (
     Backbone,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paribus.config import Activation, Pooling
+from paribus.options import Activation, Pooling
 
 
 class ScaledTanh(nn.Module):

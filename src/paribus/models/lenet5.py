@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from paribus.config import Activation, Pooling
 from paribus.errors import ModelError
 from paribus.models.layers import activation_layer, convolution_stride, pooling_layer
+from paribus.options import Activation, Pooling
 
 
 class LeNet5(nn.Module):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paribus.config import Activation, Pooling
 from paribus.errors import ModelError
 from paribus.models.layers import activation_layer, convolution_stride, pooling_layer
+from paribus.options import Activation, Pooling
 
 
 class TableConvolution(nn.Module):

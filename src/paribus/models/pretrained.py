@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from paribus.batches import Normalisation
-from paribus.config import PretrainedOptions
 from paribus.errors import ModelError
+from paribus.options import PretrainedOptions
 from paribus.transfer import Classifier, build_backbone, find_weights, stages
 
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
