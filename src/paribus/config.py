@@ -332,6 +332,7 @@ class Recipe(Table):
             "train.epochs": 1,
             "train.patience": None,
             "train.keep": "last",
+            "train.label_smoothing": 0.0,
             "train.average": None,
             "train.precision": "float32",
             "schedule.name": "constant",
@@ -340,9 +341,9 @@ class Recipe(Table):
         other = [name for name, value in (plain | {"augment": False}).items() if set_to[name] != value]
         if solved and other:
             raise ConfigError(
-                "A head that is solved for must have `train.epochs` of 1, and no schedule, patience, average, "
-                f"precision or augmentation, but `{other[0]}` is {set_to[other[0]]}. Take it out, or train the "
-                "backbone too."
+                "A head that is solved for must have `train.epochs` of 1, and no schedule, patience, augmentation or "
+                f"else that is for steps, but `{other[0]}` is {set_to[other[0]]}. Take it out, or train the backbone "
+                "too."
             )
         return self
 

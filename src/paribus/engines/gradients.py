@@ -14,7 +14,7 @@ from paribus.config import TrainConfig
 from paribus.errors import ConfigError, ModelError
 
 BUDGET = 1 << 30
-"""How many bytes of values back-propagation may keep at a time. With what torch itself takes, a run stays below 2 GiB.
+"""How many bytes of values back-propagation may keep at a time; a run of a small backbone then takes about 2 GiB.
 
 It is not what the machine has left: a run would then give other bits where other things run beside it.
 """
