@@ -76,11 +76,12 @@ FINE_CURVES: dict[str, list[float]] = {
 }
 
 
-def _with_curves(keep: str = "last", **curves: list[float]) -> Make:
-    """Give every run these curves; only those of the arm relu are bad."""
+def _with_curves(also: str = "", value: str = "", **curves: list[float]) -> Make:
+    """Give every run these curves; only those of the arm relu are bad, which has another factor set where asked for."""
 
     def make(folder: Path) -> Results:
-        questions = RELU if keep == "last" else RELU.replace('"relu" }', '"relu", "train.keep" = "best" }') + TOGETHER
+        together = f'together = [["model.activation", "{also}"]]\n'
+        questions = RELU.replace('"relu" }', f'"relu", "{also}" = {value} }}') + together if also else RELU
         results = _written(questions, {"control": 0.9}, epochs=5)(folder)
         for arm in ("control", "relu"):
             columns = FINE_CURVES | (curves if arm == "relu" else {})
@@ -93,9 +94,6 @@ def _with_curves(keep: str = "last", **curves: list[float]) -> Make:
         return results
 
     return make
-
-
-TOGETHER = 'together = [["model.activation", "train.keep"]]\n'
 
 
 def _with_probes(dead: int | None, saturated: float | None) -> Make:
@@ -196,8 +194,15 @@ def test_over_fitting_says_in_what(tmp_path: Path) -> None:
     assert "and val accuracy fell by 5.00 points from its best around epoch 2, while" in text
     alone = _with_curves(val_loss=[0.3, 0.06, 0.06, 0.06, 0.06], val_accuracy=worse)(tmp_path / "alone")
     assert "in accuracy, not in loss: val accuracy fell" in fired("P031", checks.outcome(alone))["relu"]
-    kept = _with_curves(keep="best", val_loss=[0.3, 0.05, 0.06, 0.07, 0.08])(tmp_path / "kept")
+    kept = _with_curves("train.keep", '"best"', val_loss=[0.3, 0.05, 0.06, 0.07, 0.08])(tmp_path / "kept")
     assert not fired("P031", checks.outcome(kept))
+
+
+def test_a_loss_that_jumps_with_the_shares_of_mixup_is_no_spike(tmp_path: Path) -> None:
+    jumps = [0.3, 0.15, 0.9, 0.4, 0.3]
+    assert "relu" in fired("P029", checks.outcome(_with_curves(train_loss=jumps)(tmp_path / "plain")))
+    mixed = _with_curves("augment.mixup", "0.2", train_loss=jumps)(tmp_path / "mixed")
+    assert [finding.outcome for finding in of("P029", checks.outcome(mixed))] == ["passed"]
 
 
 def test_a_curve_that_only_wobbles_is_not_over_fitted(tmp_path: Path) -> None:

@@ -331,6 +331,25 @@ def test_over_fitting_is_told_by_loss_and_by_accuracy(
     assert over_fits == ("long" in dict(fired(results.experiment, stored) or []))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ((), "a training loss of {}."),
+        (("train.label_smoothing=0.1",), "a training loss of {}, which label smoothing raises."),
+        (
+            ("augment.mixup=0.2", "train.label_smoothing=0.1"),
+            "a training loss of {}, which mixup and label smoothing raise.",
+        ),
+    ],
+)
+def test_what_raises_a_training_loss_is_said_beside_it(settings: Sequence[str], said: str, tmp_path: Path) -> None:
+    design = Experiment.parse(experiment(3).to_toml(), [f"control.{each}" for each in settings])
+    results = write_results(tmp_path / "result", design, {"control": 0.9})
+    training = np.mean([run.epochs[-1].train_loss or 0.0 for run in results.runs("long")])
+    (text,) = [each for each in _texts(results, "epochs") if "a training loss of" in each]
+    assert text.endswith(said.format(f"{training:.4f}"))
+
+
 def test_a_sweep_names_its_best_value_its_good_range_and_its_edge(tmp_path: Path) -> None:
     results = write(tmp_path / "result", 3, {"control": 0.966, "lr-0.01": 0.7, "lr-1": 0.97})
     texts = _texts(results, "rate")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from paribus.config import AugmentConfig, ModelConfig, Recipe
+from paribus.config import LATER_KEYS, AugmentConfig, ModelConfig, Recipe
 from paribus.errors import (
     ConfigError,
     DataError,
@@ -249,6 +249,9 @@ PART = st.floats(0.0, 0.99)
             "augment.vflip": st.booleans(),
             "train.epochs": st.integers(1, 500),
             "train.label_smoothing": PART,
+            "augment.mixup": POSITIVE,
+            "train.average": st.one_of(st.none(), st.floats(0.01, 0.99)),
+            "train.precision": st.sampled_from(["float32", "bfloat16", "float16"]),
         },
     )
 )
@@ -257,6 +260,33 @@ def test_every_recipe_goes_through_json_and_back(changes: dict[str, Any]) -> Non
     text = json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
     assert Recipe.parse(json.loads(text)) == recipe
     assert {name: recipe.factor(name) for name in changes} == changes
+
+
+@pytest.mark.parametrize("name", LATER_KEYS)
+def test_later_keys_change_no_identity_until_they_are_used(name: str) -> None:
+    table, _, key = name.partition(".")
+    assert recipe_with().factor(name) == LATER_KEYS[name]
+    assert key not in recipe_with().identity()[table]
+
+
+@pytest.mark.parametrize(("name", "value"), [("augment.mixup", 0.2), ("train.average", 0.9)])
+def test_a_later_key_that_is_used_changes_the_identity(name: str, value: float) -> None:
+    table, _, key = name.partition(".")
+    assert recipe_with().with_factors({name: value}).identity()[table][key] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("augment.mixup", -0.1, r"`arm.augment.mixup` must be at least 0, but got -0.1"),
+        ("train.average", 1.0, r"`arm.train.average` must be below 1, but got 1.0"),
+        ("train.average", 0.0, r"`arm.train.average` must be above 0, but got 0.0"),
+        ("train.precision", "half", r"`arm.train.precision` must be float32, bfloat16 or float16, but got 'half'"),
+    ],
+)
+def test_settings_of_a_step_are_bounded(name: str, value: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        recipe_with().with_factors({name: value})
 
 
 def test_options_of_every_model_have_defaults() -> None:

@@ -206,6 +206,11 @@ def test_images_end_as_sequences_do() -> None:
         (lambda: Images(dataset(), "valid"), ConfigError, "`split` must be one of .* got `valid`.*`val`"),  # type: ignore[arg-type]
         (lambda: Images(dataset(), "val", augment={"hflip": True}), ConfigError, "`augment` is for train, but got it"),
         (lambda: Images(dataset(), augment={"flip": True}), ConfigError, "Unknown key `augment.flip`.*hflip"),
+        (
+            lambda: Images(dataset(), augment={"mixup": 0.2}),
+            ConfigError,
+            "`augment.mixup` must be 0 where each",
+        ),
         (lambda: Images(dataset(), val=0), ConfigError, "`data.val` must be a number of images of at least 1"),
         (lambda: Images(dataset(), val=30), DataError, "must leave images to train on"),
         (lambda: Loader(Images(dataset()), 0), ConfigError, "`batch_size` must be at least 1, but got 0. Use 32"),

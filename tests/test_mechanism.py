@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from paribus import verdicts
-from paribus.arms import kept_epoch
+from paribus.arms import gap, kept_epoch
 from paribus.experiment import Experiment
 from paribus.report import mechanism
 from paribus.report.build import build
@@ -94,6 +94,21 @@ def test_gradients_are_the_first_layer_over_the_last_at_the_start_and_the_end(re
         ratio = fmean(each["conv1"] / each["fc3"] for each in by_run if each)
         expected = Cell(f"{magnitude(ratio)} ×", f"{magnitude(first)} over {magnitude(last)}")
         assert cells[f"Gradients at the {when}"] == expected
+
+
+@pytest.mark.parametrize("setting", ["control.augment.mixup=0.2", "control.train.average=0.9"])
+def test_a_gap_is_not_told_between_other_images_or_weights(setting: str, tmp_path: Path) -> None:
+    results = write_results(tmp_path / "a", Experiment.parse(EXPERIMENT, [setting]), {"control": 0.9})
+    assert [gap(run) for run in results.runs("control")] == [None] * 3
+    assert "Train minus val accuracy (points)" not in rows(results)["control"]
+
+
+def test_a_gap_needs_val_figures(tmp_path: Path) -> None:
+    for run in made_up(tmp_path / "a").runs("control"):
+        last = run.epochs[-1]
+        assert gap(run) == last.train_accuracy - (last.val_accuracy or 0)
+        assert gap(replace(run, epochs=(*run.epochs[:-1], replace(last, val_accuracy=None)))) is None
+        assert gap(replace(run, epochs=())) is None
 
 
 def rewritten(results: Results, **changes: Any) -> Results:

@@ -214,6 +214,38 @@ def test_the_fastest_engine_that_can_is_chosen(tmp_path: Path) -> None:
     assert choose(recipe(train=train(engine="native")), "torch") == ("native", "the experiment asks for it")
 
 
+LACKS: dict[str, tuple[float | str, str]] = {
+    "augment.mixup": (0.2, "its kernels know one class per image, which `augment.mixup` mixes"),
+    "train.average": (0.99, "it keeps no `train.average` of weights"),
+    "train.precision": ("bfloat16", "its kernels compute in float32"),
+}
+
+
+@pytest.mark.parametrize("factor", LACKS)
+def test_what_its_kernels_lack_is_left_to_torch(factor: str) -> None:
+    value, lack = LACKS[factor]
+    chosen = recipe().with_factors({factor: value})
+    assert choose(chosen) == ("torch", f"native cannot, as {lack}")
+    with pytest.raises(ConfigError, match=f"The engine native cannot train this recipe, as {lack}"):
+        choose(chosen, "native")
+
+
+def test_a_plan_says_what_the_native_engine_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY.replace('"model.activation" = "relu"', '"train.average" = 0.99'), encoding="utf-8")
+    assert main(["plan", str(path), "--out", str(tmp_path / "out")]) == 0
+    plan = " ".join(capsys.readouterr().out.split())
+    assert "torch-1 trains relu: native cannot, as it keeps no `train.average` of weights." in plan
+
+
+def test_float16_is_refused_on_a_processor() -> None:
+    half = recipe(train=train(precision="float16"))
+    with pytest.raises(ConfigError, match=r"torch cannot, as it trains on the CPU, where float16 is slow and"):
+        choose(half)
+    with pytest.raises(ConfigError, match=r"The engine torch cannot train this recipe, as it trains on the CPU"):
+        choose(half, "torch")
+
+
 def test_an_engine_that_cannot_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"The engine must be one of auto, native, torch, features, but got `nativ`\. Did you"

@@ -39,6 +39,11 @@ VARIANTS = {
     "augmented": recipe(augment={"shift": 0.5, "elastic": 0.5}),
     "best": recipe(train={"epochs": 3, "batch_size": 32, "keep": "best", "patience": 3}),
     "unshuffled": recipe(train={"epochs": 3, "batch_size": 32, "shuffle": False}),
+    "smooth-mixup": recipe(augment={"mixup": 0.2}, train={"epochs": 3, "batch_size": 32, "label_smoothing": 0.1}),
+    "average": recipe(train={"epochs": 3, "batch_size": 32, "average": 0.9, "keep": "best"}),
+    "batch-norm-average": recipe(
+        model={"name": "charcnn", "width": 4}, train={"epochs": 3, "batch_size": 32, "average": 0.8}
+    ),
     "cosine": recipe(schedule={"name": "cosine", "warmup_epochs": 1.0}),
 }
 

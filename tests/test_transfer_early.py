@@ -53,7 +53,7 @@ def test_going_on_gives_the_networks_own_logits(
     model.eval()
     with torch.no_grad():
         wanted = model(model.normalisation.apply(torch.from_numpy(images).float()))
-        found = early.go_on(early.outputs(images, f"{architecture}/{train}"))
+        found = early.rest(early.outputs(images, f"{architecture}/{train}"))
     assert found.numpy() == pytest.approx(wanted.numpy(), rel=1e-3, abs=1e-3)
     assert {name for name, _ in early.extractor.backbone.network.named_parameters()}
 

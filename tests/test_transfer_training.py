@@ -15,7 +15,7 @@ from torch import nn
 from paribus.augment import Augmenter
 from paribus.config import Recipe
 from paribus.data import draw
-from paribus.engines import choose, features_engine
+from paribus.engines import choose, features_engine, gradients
 from paribus.engines.engine import EpochEnd, RunEnd
 from paribus.engines.features_engine import FeaturesEngine, solved_head
 from paribus.engines.torch_engine import TorchEngine, TorchRun
@@ -67,8 +67,41 @@ def test_fine_tuning_keeps_the_engines_promises(sidecar: str, name: str) -> None
     check_engine(TorchEngine(), recipe(sidecar, **FINE_TUNED[name]))
 
 
-def test_what_is_frozen_stays_to_the_bit(sidecar: str) -> None:
-    chosen = recipe(sidecar, train="stages-1")
+TRICKS: dict[str, Any] = {
+    "augment.mixup": 0.2,
+    "augment.hflip": True,
+    "train.average": 0.9,
+    "train.label_smoothing": 0.1,
+    "train.keep": "best",
+}
+
+
+def test_fine_tuning_with_every_trick_keeps_them_too(sidecar: str) -> None:
+    check_engine(TorchEngine(), recipe(sidecar, **FINE_TUNED["lp-ft"]).with_factors(TRICKS))
+
+
+@pytest.mark.parametrize("factor", [*TRICKS, "train.precision"])
+def test_what_belongs_to_steps_is_refused_for_a_head_that_is_solved_for(sidecar: str, factor: str) -> None:
+    value = TRICKS.get(factor, "bfloat16")
+    with pytest.raises(ConfigError, match=r"A head that is solved for must .* no schedule, .* what else is for steps"):
+        recipe(sidecar).with_factors({factor: value})
+
+
+def test_large_batches_are_seen_in_parts_where_statistics_are_frozen(
+    sidecar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradients, "BUDGET", 1 << 18)
+    at_once = {}
+    for name in ("all", "last-stage", "statistics-move"):
+        run = TorchRun(spec_for(recipe(sidecar, **FINE_TUNED[name])), DATASET)
+        run.pass_over_train(1)
+        at_once[name] = run._at_once or 0
+    assert 1 <= at_once["all"] < at_once["last-stage"] < at_once["statistics-move"] == 32
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_what_is_frozen_stays_to_the_bit(sidecar: str, average: float | None) -> None:
+    chosen = recipe(sidecar, train="stages-1").with_factors({"train.average": average})
     before = build_model(chosen.model, DATASET.image_shape, DATASET.num_classes, 0)
     assert isinstance(before, Pretrained)
     after = fit_one(TorchEngine(), spec_for(chosen))[1].weights

@@ -120,6 +120,19 @@ def kept_epoch(run: Run | TuningRun) -> EpochRecord | None:
     return next((record for record in run.epochs if record.epoch == run.result.epoch_kept), None)
 
 
+def gap(run: Run) -> float | None:
+    """Return train minus val accuracy at the kept epoch, None without val figures or where the two are no pair.
+
+    They are none under mixup, as mixed images are harder than those of val, and where weights are averaged, as train
+    figures are of those that move: what is left would pass for a network that over-fits less.
+    """
+    record, recipe = kept_epoch(run), run.config()["recipe"]
+    is_pair = not recipe["augment"].get("mixup") and recipe["train"].get("average") is None
+    if record is None or record.val_accuracy is None or not is_pair:
+        return None
+    return record.train_accuracy - record.val_accuracy
+
+
 def val_accuracy(runs: Sequence[Run]) -> float | None:
     """Return the mean val accuracy of an arm's runs at their kept epochs, None without any; see `val_figures`."""
     figures = val_figures(runs)

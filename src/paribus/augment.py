@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,18 @@ PIXELS = 1 << 17
 """How many pixels change colour at a time on a CPU: few enough for its cache. Whole batches take longer."""
 GREY = (0.299, 0.587, 0.114)
 """What red, green and blue weigh in grey (ITU-R BT.601)."""
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How a batch is mixed: each of its rows keeps `share` and gets the rest of the row that `partners` (B,) names."""
+
+    share: float
+    partners: Tensor
+
+    def apply(self, rows: Tensor) -> Tensor:
+        """Return float rows (B, ...) mixed: images, or the share of each class."""
+        return torch.lerp(rows, rows[self.partners], 1 - self.share)
 
 
 class Augmenter:
@@ -115,6 +128,19 @@ class Augmenter:
             ConfigError: If the saturation or hue of grey images is to be changed.
         """
         return self._coloured(self._moved(images, indices), indices)
+
+    def mixing(self, step: int, batch_size: int) -> Mixing | None:
+        """Return how the batch of a step is mixed (Zhang et al. 2018), None where it is not.
+
+        Args:
+            step: Of the epoch, from 0; the shares are drawn for it.
+            batch_size: How many images the batch has.
+        """
+        if not self.config.mixup:
+            return None
+        generator = numpy_generator(self.seed, "mixup", self.epoch, step)
+        share = generator.beta(self.config.mixup, self.config.mixup)
+        return Mixing(share, torch.from_numpy(generator.permutation(batch_size)).to(self.device))
 
     def _moved(self, images: Tensor, indices: Tensor) -> Tensor:
         if self.hflip is not None:

@@ -40,7 +40,8 @@ class Images(data.Dataset[tuple[Tensor, int]]):
             the whole, normalised by mean and deviation of the training pixels.
 
     Raises:
-        ConfigError: If there is no such split or key, or other images than those of train are to be changed.
+        ConfigError: If there is no such split or key, other images than those of train are to be changed, or images are
+            to be mixed.
         DataError: If the split cannot be drawn.
     """
 
@@ -58,9 +59,14 @@ class Images(data.Dataset[tuple[Tensor, int]]):
             raise ConfigError(f"`split` must be one of {', '.join(SPLITS)}, but got `{split}`.{nearest(split, SPLITS)}")
         if split != "train" and augment is not None:
             raise ConfigError(f"`augment` is for train, but got it for {split}: what is measured must not be changed.")
+        self.augment = augment if isinstance(augment, AugmentConfig) else AugmentConfig.parse(augment or {}, "augment")
+        if self.augment.mixup:
+            raise ConfigError(
+                f"`augment.mixup` must be 0 where each image has one class, but got {self.augment.mixup:g}. Take it "
+                "out, and mix images and classes in your training loop."
+            )
         drawn = draw(dataset, DataConfig.parse({"name": dataset.name, "val": val}, "data"), seed)
         self.split, self.seed, self.class_names = split, seed, dataset.class_names
-        self.augment = augment if isinstance(augment, AugmentConfig) else AugmentConfig.parse(augment or {}, "augment")
         self.preprocessing = preprocessing
         self._train, self._train_indices = Batches(dataset.train), torch.from_numpy(drawn.train_indices)
         self._batches = {"val": Batches(drawn.val), "test": Batches(dataset.test)}.get(split, self._train)

@@ -1,4 +1,4 @@
-"""Optimisers, and the learning rate of every step."""
+"""Optimisers, the learning rate of every step, and averages of weights over steps."""
 
 from __future__ import annotations
 
@@ -62,6 +62,30 @@ def update(optimizer: torch.optim.Optimizer) -> None:
     """
     with torch.no_grad():
         inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+class WeightAverage:
+    """The mean of a network's weights after each of its steps, in which those of k steps ago weigh decay to the k.
+
+    An exponential moving average, corrected as Adam corrects its own (Kingma, Ba 2015), so that the initial weights
+    have no part in it. Buffers, such as running statistics, are averaged too; those that count are copied.
+
+    Args:
+        network: Built as the one that is trained; it is given the average.
+        decay: Above 0 and below 1.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network, self.decay = network, decay
+
+    def add(self, trained: nn.Module, steps: int) -> None:
+        """Take in the weights of a network after so many steps, the first of which is 1."""
+        own, new = self.network.state_dict(), trained.state_dict()
+        floats = [name for name, tensor in own.items() if tensor.is_floating_point()]
+        weight = (1 - self.decay) / (1 - self.decay**steps)
+        torch._foreach_lerp_([own[name] for name in floats], [new[name] for name in floats], weight)
+        for name in own.keys() - floats:
+            own[name].copy_(new[name])
 
 
 def _do_without_compiler() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-Purpose = Literal["split", "subset", "init", "order", "augment", "dropout"]
+Purpose = Literal["split", "subset", "init", "order", "augment", "dropout", "mixup"]
 
 
 def derive(seed: int, purpose: Purpose, epoch: int = 0, index: int | str = 0) -> int:
@@ -23,7 +23,7 @@ def derive(seed: int, purpose: Purpose, epoch: int = 0, index: int | str = 0) ->
         seed: The run's seed.
         purpose: What the draw is for; purposes never share a stream.
         epoch: 0 for what happens once per run.
-        index: An example, a layer name, or 0.
+        index: An example, a step, a layer name, or 0.
     """
     text = f"{seed}/{purpose}/{epoch}/{index}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1

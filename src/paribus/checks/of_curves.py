@@ -47,10 +47,15 @@ class _Curves:
         return means
 
 
-def spiking(_: Experiment, arms: Arms) -> Places:
-    """P029: a run's training loss jumps to twice its lowest so far, and by more than 0.1 nats."""
+def spiking(experiment: Experiment, arms: Arms) -> Places:
+    """P029: a run's training loss jumps to twice its lowest so far, and by more than 0.1 nats.
+
+    Under mixup it jumps with the shares that are drawn, and says nothing.
+    """
     places, applies = [], False
     for arm in arms.values():
+        if experiment.arms[arm.name].recipe.augment.mixup:
+            continue
         finished = [run for run in arm.runs if run.result.status == "finished" and len(run.epochs) > 1]
         applies = applies or bool(finished)
         spikes = [spike for run in finished if (spike := _spike(run)) is not None]

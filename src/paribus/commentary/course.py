@@ -12,6 +12,7 @@ from paribus.checks import turns_of
 from paribus.commentary.material import Material, words
 from paribus.commentary.quotes import mean, mean_curve, quote, value
 from paribus.commentary.sentence import Evidence, Sentence, item
+from paribus.config import Recipe
 from paribus.experiment import CONTROL, Metric
 from paribus.stats import Interval, t_interval
 from paribus.store import Run
@@ -128,16 +129,23 @@ def over_fitting(material: Material) -> list[Sentence]:
     if any(run.result.status == "diverged" for run in runs) or turns is None or training is None:
         return []
     name = lead["arm"]
+    with_training = f"a training loss of {loss(training)}{_what_raises_it(material.experiment.arms[name].recipe)}"
     return [
-        _loss_turn(name, runs, losses, training, rose=turns.loss_rose),
+        _loss_turn(name, runs, losses, with_training, rose=turns.loss_rose),
         _accuracy_turn(name, runs, accuracies, fell=turns.accuracy_fell),
     ]
 
 
-def _loss_turn(name: str, runs: Sequence[Run], losses: Sequence[float], training: float, *, rose: bool) -> Sentence:
+def _what_raises_it(recipe: Recipe) -> str:
+    """Why a training loss is no match for a validation loss, as the end of a clause; empty where it is."""
+    causes = {"mixup": recipe.augment.mixup, "label smoothing": recipe.train.label_smoothing}
+    named = [cause for cause, amount in causes.items() if amount]
+    return f", which {listed(named)} {'raises' if len(named) == 1 else 'raise'}" if named else ""
+
+
+def _loss_turn(name: str, runs: Sequence[Run], losses: Sequence[float], with_training: str, *, rose: bool) -> Sentence:
     lowest, last = 1 + int(np.argmin(losses)), len(losses)
     evidence = _at(name, runs, "val_loss", "lowest", lowest, last) + quote(runs, "epochs.train_loss.last")
-    with_training = f"a training loss of {loss(training)}"
     if lowest == last:
         text = f"The validation loss of `{name}` does not rise: it ends at its lowest, {loss(losses[-1])}, with "
         return Sentence(f"{text}{with_training}.", evidence)

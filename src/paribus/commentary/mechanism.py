@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paribus.arms import kept_epoch
+from paribus.arms import gap
 from paribus.commentary.material import Material, Pair
 from paribus.commentary.quotes import run_name
 from paribus.commentary.sentence import Sentence, item
@@ -122,10 +122,7 @@ def _told(found: _Difference, pair: Pair) -> str:
 
 
 def _gap(run: Run, _: Probes | None) -> float | None:
-    record = kept_epoch(run)
-    if record is None or record.val_accuracy is None:
-        return None
-    return record.train_accuracy - record.val_accuracy
+    return gap(run)
 
 
 def _gradient_ratio(run: Run, _: Probes | None) -> float | None:

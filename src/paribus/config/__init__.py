@@ -6,6 +6,7 @@ from paribus.config.model import Activation, ModelConfig, Pooling, PretrainedOpt
 from paribus.config.recipe import (
     EPOCHS,
     FINDABLE,
+    LATER_KEYS,
     NUMBERING,
     RATE,
     AugmentConfig,
@@ -22,6 +23,7 @@ from paribus.config.recipe import (
 __all__ = [
     "EPOCHS",
     "FINDABLE",
+    "LATER_KEYS",
     "NUMBERING",
     "RATE",
     "Activation",

@@ -161,6 +161,9 @@ class AugmentConfig(Table):
     share of the area, such as [0.08, 1]; `crop_ratio` is the range of its width over its height. `brightness`,
     `contrast` and `saturation` multiply by up to 1 plus and minus these; `hue` turns by up to this share of the colour
     circle. All as in torchvision's `RandomResizedCrop` and `ColorJitter`.
+
+    `mixup` mixes each batch with itself in another order, images and classes alike, in shares that are drawn for every
+    step from Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412): 0.2 is usual.
     """
 
     shift: NonNegativeFloat = 0.0
@@ -175,6 +178,7 @@ class AugmentConfig(Table):
     contrast: NonNegativeFloat = 0.0
     saturation: NonNegativeFloat = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    mixup: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Self:
@@ -203,6 +207,10 @@ class TrainConfig(Table):
     `keep` names the epoch whose weights are tested; `patience` stops the run after that many epochs without a better
     validation loss. Without `shuffle` every epoch takes the training images in the order of their source. `engine` is
     what trains; "auto" leaves that to the command line, and there to the fastest that can.
+
+    `average` evaluates, keeps and tests a mean of the weights after each step instead of the last ones, running
+    statistics included: those of k steps ago weigh `average` to the power of k, such as 0.99. `precision` is that of
+    the products in training steps; weights, losses and whatever is evaluated stay in float32.
     """
 
     epochs: int = Field(ge=1)
@@ -212,6 +220,8 @@ class TrainConfig(Table):
     keep: Literal["last", "best"] = "last"
     patience: Annotated[Annotated[int, Field(ge=1)] | None, Off] = None
     engine: Literal["auto", "native", "torch", "features"] = "auto"
+    average: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Off] = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 class Recipe(Table):
@@ -276,12 +286,20 @@ class Recipe(Table):
                 f"{options['head']}, strength = {options['strength']}. Use `optim.weight_decay`, "
                 'or optim.name = "lbfgs".'
             )
-        plain = {"train.patience": None, "train.keep": "last", "schedule.name": "constant"}
+        plain: dict[str, Value] = {
+            "train.patience": None,
+            "train.keep": "last",
+            "train.label_smoothing": 0.0,
+            "train.average": None,
+            "train.precision": "float32",
+            "schedule.name": "constant",
+            "augment.mixup": 0.0,
+        }
         other = [name for name, value in plain.items() if self.factor(name) != value]
         if solved and other:
             raise ConfigError(
-                "A head that is solved for must have no schedule, patience or epoch to keep, but "
-                f"`{other[0]}` is {self.factor(other[0])}. Take it out, or train the head by another optimiser."
+                "A head that is solved for must have no schedule, patience, epoch to keep or what else is for steps, "
+                f"but `{other[0]}` is {self.factor(other[0])}. Take it out, or train the head by another optimiser."
             )
         changes = self.augment != AugmentConfig()
         if solved and changes and options["head"] != "logistic":
@@ -375,5 +393,8 @@ LATER_KEYS: dict[str, Value] = {
     "augment.contrast": 0.0,
     "augment.saturation": 0.0,
     "augment.hue": 0.0,
+    "augment.mixup": 0.0,
+    "train.average": None,
+    "train.precision": "float32",
 }
 """Keys added since recipes were first stored, with the value that says nothing new."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paribus.config import Recipe
@@ -83,8 +83,9 @@ def choose(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int, 
         elif asked != "auto":
             return Choice(entry, "the experiment asks for it" if named else "--engine asks for it")
         else:
-            lacks = [f"{name} cannot, as {why}" for name, why in reasons.items()]
-            return Choice(entry, "; ".join(lacks) or "the fastest that can")
+            return Choice(entry, _told(reasons) or "the fastest that can")
+    if asked == "auto":
+        raise ConfigError(f"Some engine must be able to train this recipe, but {_told(reasons)}. Change the recipe.")
     raise ConfigError(
         f"The engine {asked} cannot train this recipe, as {reasons[asked]}. Use --engine auto, or change the recipe."
     )
@@ -98,8 +99,16 @@ def load(name: str) -> Engine:
     return engine
 
 
+def _told(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} cannot, as {why}" for name, why in reasons.items())
+
+
 def _trains(recipe: Recipe, _: tuple[int, int, int], __: int) -> str | None:
-    return "a head on frozen features is solved for, not trained" if recipe.is_solved else None
+    if recipe.is_solved:
+        return "a head on frozen features is solved for, not trained"
+    if recipe.train.precision == "float16":
+        return 'it trains on the CPU, where float16 is slow and gradients vanish: `train.precision` can be "bfloat16"'
+    return None
 
 
 def _solves(recipe: Recipe, _: tuple[int, int, int], __: int) -> str | None:

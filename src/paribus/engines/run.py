@@ -21,6 +21,7 @@ from paribus.batches import Batches, Normalisation, in_order
 from paribus.data import Dataset, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd, TuningEnd
 from paribus.engines.features_engine import solved_head
+from paribus.engines.gradients import add_gradients, images_at_once
 from paribus.engines.run_state import RunState
 from paribus.evaluate import loss_and_accuracy
 from paribus.experiment import RunSpec
@@ -70,6 +71,7 @@ class Run(ABC):
             self.train.images, self.train_indices
         )
         self.state = RunState(self, spec.recipe.train)
+        self._at_once: int | None = None
 
     @abstractmethod
     def pass_over_train(self, epoch: int) -> Sums:
@@ -85,11 +87,11 @@ class Run(ABC):
 
     @abstractmethod
     def trained_model(self) -> nn.Module:
-        """Return the network as a torch module with the weights as they are now."""
+        """Return the network as a torch module with the weights that are evaluated now."""
 
     @abstractmethod
     def weights(self) -> Arrays:
-        """Return copies of the parameters and buffers by name."""
+        """Return copies of the parameters and buffers of `trained_model` by name."""
 
     @abstractmethod
     def load_weights(self, weights: Arrays) -> None:
@@ -97,7 +99,7 @@ class Run(ABC):
 
     @abstractmethod
     def optimizer_state(self) -> Arrays:
-        """Return copies of what the optimiser remembers, by names of the engine's own."""
+        """Return copies of what training needs beyond `weights`, by names of the engine's own."""
 
     @abstractmethod
     def load_optimizer_state(self, state: Arrays) -> None:
@@ -168,19 +170,34 @@ class Run(ABC):
         batches: tuple[torch.Tensor, ...] = indices.split(self.recipe.train.batch_size)
         return batches
 
-    def forward(
-        self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return logits, labels and mean loss of one batch as it is trained on."""
-        labels = self.train.labels[indices]
-        logits = self.outputs(model, indices, augmenter)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.train.label_smoothing)
-        return logits, labels, loss
+    def add_gradients(
+        self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the gradients of one batch, as it is trained on, to those of a model in training mode.
 
-    def outputs(self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter) -> torch.Tensor:
-        """Return the logits float32 (B, num_classes) that a network gives for training images."""
-        logits: torch.Tensor = model(self.normalisation.apply(self.train.gather(indices, augmenter)))
-        return logits
+        Args:
+            model: The network.
+            indices: Which training images, int64 (B,).
+            augmenter: What changes and mixes them.
+            step: Of the epoch, from 0.
+
+        Returns:
+            The sum of the losses, and how many were right. An image that is mixed is right where it is taken for what
+            has the larger share in it.
+        """
+        train, targets = self.recipe.train, self.train.labels[indices]
+        network, images = self.seen(model, indices, augmenter)
+        mixing = augmenter.mixing(step, len(indices))
+        if mixing is not None:
+            images = mixing.apply(images)
+            targets = mixing.apply(functional.one_hot(targets, self.dataset.num_classes).float())
+        if self._at_once is None:
+            self._at_once = images_at_once(network, images, min(train.batch_size, len(self.train_indices)), train)
+        return add_gradients(network, images, targets, self._at_once, train)
+
+    def seen(self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter) -> tuple[nn.Module, torch.Tensor]:
+        """Return what training images go through, the network or its rest, and what it is given, (B, ...)."""
+        return model, self.normalisation.apply(self.train.gather(indices, augmenter))
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, from 0 over the whole run."""
@@ -241,7 +258,7 @@ class Run(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.dropout_seed(1))
             model.train()
-            self.forward(model, self.batches(1)[0], self.augmenter(1))[2].backward()
+            self.add_gradients(model, self.batches(1)[0], self.augmenter(1), 0)
             return probe(self.trained_model(), self.val, self.normalisation, layer_gradient_norms(model))
 
 

@@ -14,11 +14,12 @@ from paribus.augment import Augmenter
 from paribus.batches import Batches
 from paribus.config import AugmentConfig
 from paribus.data import Dataset
+from paribus.engines.gradients import require_precision
 from paribus.engines.run import FINITE_CHECK_STEPS, Run, SerialEngine, Sums
 from paribus.evaluate import BATCH, logits_of
 from paribus.experiment import RunSpec
 from paribus.models.pretrained import Pretrained
-from paribus.optim import build_optimizer, set_rate, update
+from paribus.optim import WeightAverage, build_optimizer, set_rate, update
 from paribus.probes import layer_gradient_norms
 from paribus.store import Arrays
 from paribus.transfer import EarlyStages
@@ -26,16 +27,21 @@ from paribus.transfer import EarlyStages
 MOST_KEPT = 1 << 31
 """The most numbers, 8 GiB, that are kept of what frozen stages give; of more images they run in every epoch."""
 
+_MOVING = "moving/"
+
 
 class TorchRun(Run):
     """One run in training by torch's autograd and optimisers."""
 
     def __init__(self, spec: RunSpec, dataset: Dataset) -> None:
+        require_precision(spec.recipe.train)
         super().__init__(spec, dataset)
         rates = self.model.rates() if isinstance(self.model, Pretrained) else None
         learning = [each for _, each in self.model.named_parameters() if rates is None or each.requires_grad]
         scales = None if rates is None else list(rates.values())
         self.optimizer = build_optimizer(spec.recipe.optim, learning, scales)
+        decay = spec.recipe.train.average
+        self.average = None if decay is None else WeightAverage(self.new_model(), decay)
 
     @cached_property
     def early(self) -> EarlyStages | None:
@@ -74,56 +80,57 @@ class TorchRun(Run):
         augmenter = self.augmenter(epoch)
         sums = torch.zeros(4, dtype=torch.float64)
         model.train()
-        steps = 0
+        steps, before = 0, (epoch - 1) * self.steps_per_epoch
         for indices in self.batches(epoch):
-            set_rate(self.optimizer, self.rate((epoch - 1) * self.steps_per_epoch + steps))
-            logits, labels, loss = self.forward(model, indices, augmenter)
+            set_rate(self.optimizer, self.rate(before + steps))
             self.optimizer.zero_grad()
-            loss.backward()
+            loss, correct = self.add_gradients(model, indices, augmenter, steps)
             update(self.optimizer)
             steps += 1
+            if self.average is not None:
+                self.average.add(model, before + steps)
             with torch.no_grad():
                 norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-                correct = (logits.argmax(dim=1) == labels).sum()
-                sums += torch.stack([loss.detach() * len(labels), correct, norm, torch.tensor(len(labels))])
+                sums += torch.stack([loss, correct, norm, torch.tensor(len(indices))])
             if steps % FINITE_CHECK_STEPS == 0 and not math.isfinite(sums[0].item()):
                 break
         loss_sum, correct_sum, norm_sum, examples = sums.tolist()
         return Sums(loss_sum, correct_sum, norm_sum, int(examples), steps)
 
-    def outputs(self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter) -> torch.Tensor:
-        """See `Run.outputs`; from what frozen stages gave, where that is kept."""
+    def seen(self, model: nn.Module, indices: torch.Tensor, augmenter: Augmenter) -> tuple[nn.Module, torch.Tensor]:
+        """See `Run.seen`; what frozen stages gave, where that is kept."""
         if model is not self.model or self.early is None:
-            return super().outputs(model, indices, augmenter)
-        return self.early.go_on(self.kept_train[indices])
+            return super().seen(model, indices, augmenter)
+        return self.early.rest, self.kept_train[indices]
 
     def logits(self, batches: Batches) -> torch.Tensor:
         """See `Run.logits`."""
-        if batches is not self.val or self.early is None:
-            return logits_of(self.model, batches, self.normalisation)
+        if batches is not self.val or self.early is None or self.average is not None:
+            return logits_of(self.trained_model(), batches, self.normalisation)
         self.model.eval()
         with torch.inference_mode():
-            return torch.cat([self.early.go_on(some) for some in self.kept_val.split(BATCH)])
+            return torch.cat([self.early.rest(some) for some in self.kept_val.split(BATCH)])
 
     def gradient_norms(self) -> dict[str, float] | None:
         """See `Run.gradient_norms`."""
         return layer_gradient_norms(self.model)
 
     def trained_model(self) -> nn.Module:
-        """See `Run.trained_model`."""
-        return self.model
+        """See `Run.trained_model`: the average, where there is one."""
+        return self.model if self.average is None else self.average.network
 
     def weights(self) -> Arrays:
         """See `Run.weights`."""
-        return {name: _array(tensor) for name, tensor in self.model.state_dict().items()}
+        return _arrays(self.trained_model())
 
     def load_weights(self, weights: Arrays) -> None:
         """See `Run.load_weights`."""
-        self.model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+        _load(self.trained_model(), weights)
 
     def optimizer_state(self) -> Arrays:
-        """Return what torch keeps for each parameter, as ``index/key``."""
-        return {
+        """Return what torch keeps for each parameter, as ``index/key``; and the weights that an average is made of."""
+        moving = {} if self.average is None else _arrays(self.model)
+        return {f"{_MOVING}{name}": array for name, array in moving.items()} | {
             f"{index}/{key}": _array(torch.as_tensor(value))
             for index, entries in self.optimizer.state_dict()["state"].items()
             for key, value in entries.items()
@@ -131,8 +138,13 @@ class TorchRun(Run):
 
     def load_optimizer_state(self, state: Arrays) -> None:
         """See `Run.load_optimizer_state`."""
+        moving = {name.removeprefix(_MOVING): array for name, array in state.items() if name.startswith(_MOVING)}
+        if moving:
+            _load(self.model, moving)
         entries: dict[int, dict[str, torch.Tensor]] = {}
         for name, array in state.items():
+            if name.startswith(_MOVING):
+                continue
             index, _, key = name.partition("/")
             entries.setdefault(int(index), {})[key] = torch.from_numpy(array.copy())
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
@@ -149,6 +161,14 @@ class TorchEngine(SerialEngine):
         if run.early is not None:
             run.kept_train = torch.zeros(len(run.train), *run.early.shape)
         return run
+
+
+def _arrays(model: nn.Module) -> Arrays:
+    return {name: _array(tensor) for name, tensor in model.state_dict().items()}
+
+
+def _load(model: nn.Module, weights: Arrays) -> None:
+    model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:

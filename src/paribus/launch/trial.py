@@ -19,7 +19,8 @@ def seconds_per_epoch(recipe: Recipe, engine: str, dataset: Dataset, measured: d
         dataset: Its prepared images.
         measured: Trials made so far, seconds per training example by kind of run; a new one is added.
     """
-    kind = f"{engine} {recipe.model.model_dump_json()} {recipe.train.batch_size} {recipe.data.images_key}"
+    step = f"{recipe.model.model_dump_json()} {recipe.train.batch_size} {recipe.train.precision}"
+    kind = f"{engine} {step} {recipe.data.images_key}"
     if kind not in measured:
         spec = RunSpec("trial", 0, Recipe.parse(recipe.model_dump()), dataset.fingerprint, engine)
         threads = torch.get_num_threads()

@@ -70,7 +70,7 @@ class Pretrained(nn.Module):
 
     def early_stages(self) -> EarlyStages | None:
         """Return the frozen stages, so that they need to be run only once; None where there are none to be had."""
-        return EarlyStages.of(self.classifier, self.preprocessing, self._weights) if self._first else None
+        return EarlyStages.of(self, self.preprocessing, self._weights) if self._first else None
 
     def _first_stage(self) -> int:
         if self.options.train == "all":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from paribus.arms import kept_epoch
+from paribus.arms import gap
 from paribus.report.material import Material
 from paribus.report.page import Cell, Table
 from paribus.store import LayerProbe, Probes, Run
@@ -107,9 +107,8 @@ def _worst(layers: Sequence[LayerProbe], share: Callable[[LayerProbe], float]) -
 
 
 def _gap(arm: _Arm) -> Cell | None:
-    records = [kept_epoch(run) for run in arm.runs]
-    gaps = [each.train_accuracy - each.val_accuracy for each in records if each and each.val_accuracy is not None]
-    return _spread(gaps, lambda gap: difference(gap, "test_accuracy"))
+    gaps = [each for run in arm.runs if (each := gap(run)) is not None]
+    return _spread(gaps, lambda points: difference(points, "test_accuracy"))
 
 
 def _calibration_error(arm: _Arm) -> Cell | None:

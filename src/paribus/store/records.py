@@ -16,12 +16,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class EpochRecord:
     """One line of `epochs.jsonl`: what one epoch did.
 
-    Losses are mean cross-entropies in nats without label smoothing's penalty on val, with it on train; train figures
-    are means over the whole epoch while the weights move. `steps` counts from the start of the run. `lr` is the rate
-    of the epoch's last step, `gradient_norm` the mean over steps of the L2 norm of all gradients,
-    `layer_gradient_norms` that of each layer's gradients at the last step, by the name of the module that owns them,
-    ``"(model)"`` for the network itself. None where a figure is not finite, there is no val, or the engine does not
-    tell.
+    Losses are mean cross-entropies in nats: on val plain, on train as they are trained on, with label smoothing and of
+    mixed images, which count as right where they are taken for what has the larger share in them. Train figures are
+    means over the whole epoch while the weights move; val figures are of their average where the recipe has one.
+    `steps` counts from the start of the run. `lr` is the rate of the epoch's last step, `gradient_norm` the mean over
+    steps of the L2 norm of all gradients, `layer_gradient_norms` that of each layer's gradients at the last step, by
+    the name of the module that owns them, ``"(model)"`` for the network itself. None where a figure is not finite,
+    there is no val, or the engine does not tell.
     """
 
     epoch: int

@@ -23,8 +23,8 @@ TOLERANCE = 1e-4
 class EarlyStages:
     """What a partly frozen network makes of images up to its last frozen stage, and how it goes on from there.
 
-    To go on, the network itself is called, with every frozen part answering at once: the last with what was kept,
-    those before it with zeros that nobody reads. `of` compares the logits with the network's own before this is used.
+    To go on, by `rest`, the network itself is called, with every frozen part answering at once: the last with what was
+    kept, those before it with zeros that nobody reads. `of` compares logits with the network's own before this is used.
 
     Args:
         network: Takes normalised images (N, C, H, W) and gives logits.
@@ -40,7 +40,8 @@ class EarlyStages:
         preprocessing: Preprocessing,
         weights: Weights,
     ) -> None:
-        self.network, self.parts, self.preprocessing = network, parts, preprocessing
+        self.network, self.parts = network, parts
+        self.rest = Rest(network, parts, preprocessing)
         self.shape = list(parts.values())[-1]
         until = _Until(network, list(parts))
         self.extractor = Extractor(Backbone(until, weights, preprocessing, math.prod(self.shape)))
@@ -63,7 +64,7 @@ class EarlyStages:
             if not given or len(parts) < len(given):
                 return None
             early = cls(network, parts, preprocessing, weights)
-            difference = (early.go_on(given[-1][1]) - wanted).abs().max()
+            difference = (early.rest(given[-1][1]) - wanted).abs().max()
         return early if difference <= TOLERANCE * wanted.abs().max() else None
 
     def outputs(self, images: npt.NDArray[np.uint8], source: str) -> Tensor:
@@ -84,13 +85,26 @@ class EarlyStages:
             values = self.extractor.features(images, source).values
         return torch.from_numpy(values).view(-1, *self.shape)
 
-    def go_on(self, outputs: Tensor) -> Tensor:
-        """Return the logits (N, num_classes) that the network makes of what its last frozen part gave, (N, *shape)."""
+
+class Rest(nn.Module):
+    """What a network makes of the outputs of its last frozen part, (N, *shape): logits (N, num_classes).
+
+    Its modes, parameters and buffers are the network's.
+    """
+
+    def __init__(
+        self, network: nn.Module, parts: Mapping[nn.Module, tuple[int, ...]], preprocessing: Preprocessing
+    ) -> None:
+        super().__init__()
+        self.network, self.answering, self.preprocessing = network, dict(parts), preprocessing
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Return logits (N, num_classes)."""
         if outputs.dim() == 4:
             outputs = outputs.contiguous(memory_format=torch.channels_last)
         zero = torch.zeros(())
-        unread = [zero.expand(len(outputs), *shape) for shape in self.parts.values()][:-1]
-        with _answering(self.parts, [*unread, outputs]):
+        unread = [zero.expand(len(outputs), *shape) for shape in self.answering.values()][:-1]
+        with _answering(self.answering, [*unread, outputs]):
             size = self.preprocessing.size
             logits: Tensor = self.network(zero.expand(len(outputs), len(self.preprocessing.mean), *size))
         return logits

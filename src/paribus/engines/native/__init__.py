@@ -10,10 +10,16 @@ import json
 import subprocess
 
 from paribus import processes
-from paribus.config import ModelConfig, Recipe
+from paribus.config import ModelConfig, Recipe, Value
 from paribus.engines.native import build
 
 LONGEST_S = 15
+_PLAIN: dict[str, tuple[Value, str]] = {
+    "augment.mixup": (0.0, "its kernels know one class per image, which `augment.mixup` mixes"),
+    "train.average": (None, "it keeps no `train.average` of weights"),
+    "train.precision": ("float32", "its kernels compute in float32"),
+}
+"""What it lacks, by the factor that asks for it, with the value that does not."""
 _SERVED = {
     "lenet5": None,
     "lenet5-1998": None,
@@ -29,6 +35,9 @@ def refuses(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int)
     """
     if _SERVED.get(recipe.model.name) is not None:
         return _SERVED[recipe.model.name]
+    for factor, (plain, lack) in _PLAIN.items():
+        if recipe.factor(factor) != plain:
+            return lack
     missing = build.missing()
     if missing is not None or recipe.model.name in _SERVED:
         return missing
