@@ -13,10 +13,16 @@ from paribus import checks
 from paribus.checks import WHOLE
 from paribus.checks.of_data import made_by_chance
 from paribus.experiment import Experiment
-from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts
+from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts, SharedGroups
 
 FINE_DATA = DataFacts(
-    ("control", "relu"), (1, 32, 32), ("a", "b"), {"train": (50, 50), "val": (50, 50), "test": (5000, 5000)}, (), None
+    ("control", "relu"),
+    (1, 32, 32),
+    ("a", "b"),
+    {"train": (50, 50), "val": (50, 50), "test": (5000, 5000)},
+    (),
+    None,
+    shared_groups=(),
 )
 FINE_BEHAVIOUR = Behaviour(False, False, None, None, (), (), 0.0)
 
@@ -48,6 +54,11 @@ FACTS_CASES: list[tuple[str, DataFacts | ModelFacts, str]] = [
         "P020",
         replace(FINE_DATA, near_copies=Copies("test", "train", 1, (4, 17))),
         "1 test image is in train too, such as test image 4, which is train image 17, but for brightness, contrast or",
+    ),
+    (
+        "P034",
+        replace(FINE_DATA, shared_groups=(SharedGroups("test", "train", 39, 40, 49),), groups_are_suggested=True),
+        "By the numbers in the file names, 39 of the 40 groups of test have images in train too (49 test images). A ",
     ),
     (
         "P021",
@@ -134,6 +145,16 @@ def test_facts_of_some_arms_are_found_at_these() -> None:
 def test_a_bend_is_described_by_its_bounds(lowest: float | None, highest: float | None, text: str) -> None:
     facts = Facts(models=(net(bent=True, lowest=lowest, highest=highest),))
     assert fired("P023", checks.measured(design(RELU), facts))[WHOLE].endswith(text)
+
+
+def test_groups_that_nobody_knows_cannot_be_shared_and_known_ones_are_told_as_such() -> None:
+    unknown = Facts((replace(FINE_DATA, shared_groups=None),))
+    assert of("P034", checks.measured(design(RELU), unknown))[0].outcome == "not applicable"
+    both = (SharedGroups("val", "train", 1, 5, 1), SharedGroups("test", "val", 2, 4, 7))
+    text = fired("P034", checks.measured(design(RELU), Facts((replace(FINE_DATA, shared_groups=both),))))[WHOLE]
+    assert text.startswith(
+        "1 of the 5 groups of val has images in train too (1 val image) and 2 of the 4 groups of test"
+    )
 
 
 def test_few_copies_are_no_error() -> None:

@@ -205,7 +205,7 @@ def test_an_empty_class_folder(tmp_path: Path) -> None:
 def test_splits_without_any_class(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
-    with pytest.raises(DataError, match="its train folder is empty"):
+    with pytest.raises(DataError, match="its train folder has none"):
         ImageFolders("mine", tmp_path).read()
 
 

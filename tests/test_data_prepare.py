@@ -187,6 +187,22 @@ def test_a_cache_whose_parts_were_deleted_is_prepared_anew(source: Path) -> None
     assert load_prepared(folder).num_classes == 3
 
 
+def test_what_an_older_version_prepared_is_prepared_anew(source: Path, fresh_cache: Path) -> None:
+    folder = prepare(DataConfig(name=str(source))).folder
+    meta = folder / "meta.json"
+    content = json.loads(meta.read_text())
+    del content["suggested"]
+    meta.write_text(json.dumps(content))
+    (folder / "train-labels.npy").unlink()
+    assert prepare(DataConfig(name=str(source))).folder == folder
+    check_dataset(load_prepared(folder))
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+    meta.write_text("{")
+    assert prepare(DataConfig(name=str(source))).folder == folder, "damage is told and not mended"
+    with pytest.raises(DataError, match="must hold a whole prepared data set"):
+        load_prepared(folder)
+
+
 def test_preparing_loads_no_torch(source: Path) -> None:
     code = (
         "import sys; from paribus.config import DataConfig; from paribus.data import prepare, load_prepared, draw; "

@@ -90,7 +90,7 @@ def test_a_class_that_one_split_would_lack_is_named(tmp_path: Path) -> None:
     [
         ({"a/x/1.png": b"", "b/1.png": b""}, "must lie as class/image, but .* `a/x/1.png`"),
         ({"a/1.png": b"", "a/2.png": b""}, "must be at least two classes to tell apart, but .* has 1"),
-        ({}, "must hold class folders with images, but it is empty"),
+        ({}, "must hold class folders with images, but it has none"),
     ],
 )
 def test_class_folders_that_do_not_hold(tmp_path: Path, files: dict[str, bytes], text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from data_files import arrays, class_files, picture, write_files
 from networks import GUILTY, HONEST, K, Net
 from paribus import checks, data
 from paribus.config import Activation, DataConfig, ModelConfig, Pooling
 from paribus.data import Dataset, Split
 from paribus.errors import DataError, StoreError
-from paribus.experiment import Experiment
+from paribus.experiment import Arm, Experiment
 from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts
 from paribus.models import build_model
 from paribus.store import Results
 from paribus.survey import copies, near_copies, observe, survey
 
 Images = npt.NDArray[np.uint8]
+PAIR = ("test", "train")
 EXPERIMENT = Experiment.parse(
     """
 [experiment]
@@ -200,6 +202,78 @@ def test_each_table_is_measured_once() -> None:
         {"train": 1237, "val": 200, "test": 360},
     )
     assert Facts.from_json(facts.to_json()) == facts
+
+
+def roll(people: int, test_of: Callable[[int], str]) -> dict[str, bytes]:
+    """A camera roll: each person shows every class in order, and is for test with some of them."""
+    return {
+        f"{'test' if name in test_of(person) else 'train'}/{name}/IMG_{4 * person + label:04}.png": picture(
+            np.random.default_rng(4 * person + label).integers(0, 256, (8, 8), dtype=np.uint8)
+        )
+        for person in range(20)
+        for label, name in enumerate("abcd")
+    }
+
+
+@pytest.mark.parametrize(
+    ("test_of", "keys", "groups", "suggested"),
+    [
+        (lambda person: "abcd"[person % 4] if person >= 10 else "", {}, (("test", "train", 10, 10, 10),), True),
+        (lambda person: "abcd" if person >= 10 else "", {}, (), True),
+        (lambda person: "abcd"[person % 4], {"group": "numbering"}, (("test", "train", 17, 20, 17),), False),
+        (lambda person: "abcd"[person % 4], {"group": "numbering", "test": 0.3}, (), False),
+        (lambda person: "abcd"[person % 4], {"test": 0.3}, None, True),
+    ],
+)
+def test_groups_in_two_splits_are_counted(
+    tmp_path: Path, fresh_cache: Path, test_of: Any, keys: dict[str, Any], groups: Any, suggested: bool
+) -> None:
+    folder = write_files(tmp_path / "roll", roll(20, test_of))
+    config = EXPERIMENT.control.data.model_copy(update={"name": str(folder), "val": 8, "size": None, **keys})
+    control = EXPERIMENT.control.model_copy(update={"data": config})
+    experiment = dataclasses.replace(EXPERIMENT, arms={"control": Arm("control", {}, control)}, questions=())
+    (seen,) = survey(experiment, lambda config: data.load_prepared(data.prepare(config).folder)).data
+    assert seen.groups_are_suggested is suggested and seen.shared_groups is not None
+    of_test = tuple(dataclasses.astuple(each) for each in seen.shared_groups if (each.split, each.source) == PAIR)
+    if groups is None:
+        assert of_test[0][2] > 10, "a test split that is drawn by image shares people"
+    else:
+        assert of_test == groups
+    # Val is drawn image by image where nobody has said what belongs together.
+    assert any(each.split == "val" for each in seen.shared_groups) is suggested
+
+
+def test_numbers_that_tell_nothing_are_no_groups(tmp_path: Path, fresh_cache: Path) -> None:
+    dataset = data.load_data(write_files(tmp_path / "photos", class_files(arrays())))
+    assert dataset.train.groups is None and dataset.train.suggested_groups is None
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("keys", "shared"),
+    [
+        ({"name": "sign-digits"}, (39, 40, 49)),
+        ({"name": "sign-digits", "group": "numbering", "test": 0.2}, ()),
+        ({"name": "dogs-vs-cats"}, None),
+    ],
+)
+def test_groups_of_the_real_photos(data_folder: Path, keys: dict[str, Any], shared: Any) -> None:
+    if not (data_folder / keys["name"]).is_dir():
+        pytest.skip(f"real data is needed: there is no {keys['name']} in the folder that PARIBUS_DATA names")
+    config = EXPERIMENT.control.data.model_copy(update={"val": None, **keys})
+    control = EXPERIMENT.control.model_copy(update={"data": config})
+    experiment = dataclasses.replace(EXPERIMENT, arms={"control": Arm("control", {}, control)}, questions=())
+    facts = survey(experiment, lambda config: data.load_prepared(data.prepare(config, data_folder).folder))
+    (seen,) = facts.data
+    assert bool([each for each in checks.measured(experiment, facts) if each.code == "P034" and each.message]) is bool(
+        shared
+    )
+    if shared is None:
+        assert seen.shared_groups is None
+    else:
+        assert seen.shared_groups is not None
+        found = [each for each in seen.shared_groups if (each.split, each.source) == PAIR]
+        assert [(each.groups, each.of, each.images) for each in found] == ([shared] if shared else [])
 
 
 def test_what_cannot_be_looked_at_is_named() -> None:

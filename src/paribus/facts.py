@@ -20,12 +20,24 @@ class Copies:
 
 
 @dataclass(frozen=True)
+class SharedGroups:
+    """Groups of `split` that `source` has images of too: `groups` of the `of` that there are, `images` of `split`."""
+
+    split: str
+    source: str
+    groups: int
+    of: int
+    images: int
+
+
+@dataclass(frozen=True)
 class DataFacts:
     """What one data table gives, split as the experiment's first seed splits it.
 
     `arms` share the table. `counts` are images per class of train, val and test, in the order of `class_names`.
     `copies` are the same to the last pixel; `near_copies` are test images that are a training image again, but for
-    some brightness, contrast or compression.
+    some brightness, contrast or compression. `shared_groups` tells of each pair of splits that share groups, None where
+    nothing says who or what belongs together; `groups_are_suggested` says that only the names of the files do.
     """
 
     arms: tuple[str, ...]
@@ -34,6 +46,8 @@ class DataFacts:
     counts: dict[str, tuple[int, ...]]
     copies: tuple[Copies, ...]
     near_copies: Copies | None
+    shared_groups: tuple[SharedGroups, ...] | None = None
+    groups_are_suggested: bool = False
 
 
 @dataclass(frozen=True)

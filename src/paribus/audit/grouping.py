@@ -8,13 +8,12 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from paribus.audit.duplicates import Indices, Pairs, exhibits, joined
+from paribus.audit.duplicates import Pairs, exhibits, joined
 from paribus.audit.files import Contents
 from paribus.audit.findings import Exhibit, Finding
 from paribus.config import NUMBERING
-from paribus.data.groups import named_groups, numbered_groups
+from paribus.data.groups import named_groups, numbered_groups, suggested_groups
 from paribus.data.reader import SPLITS
-from paribus.errors import DataError
 from paribus.wording import count
 
 NEIGHBOURS = 10
@@ -22,7 +21,6 @@ CLOSE = 0.65
 """How close two images must be, as a share of how far each is from its tenth neighbour. A photo cropped or mirrored
 lies below; no two different photos of dogs-vs-cats or sign-digits do.
 """
-CHANCE = 0.001
 _LEAST = 3 * NEIGHBOURS
 _LISTED = 50
 _BLOCK = 512
@@ -49,27 +47,7 @@ def names_of_groups(contents: Contents, wish: str | None) -> list[str] | None:
     given = [file.sample.group for file in contents.files]
     if None not in given:
         return [str(group) for group in given]
-    try:
-        names = numbered_groups(contents.paths, labels.tolist())
-    except DataError:  # Other names than a camera gives; nobody asked for them to be such.
-        return None
-    return names if _runs_through_classes(labels, len(set(names))) else None
-
-
-def _runs_through_classes(labels: Indices, groups: int) -> bool:
-    """Whether the classes, in the order of the files' numbers, ascend far more often than in an order by chance.
-
-    Each group but the first begins where they do not ascend. The number of ascents must lie nearer to the most that
-    there could be than to what chance gives, and be too high for chance by the binomial distribution, which is the
-    wider one: neighbouring ascents exclude each other.
-    """
-    from scipy.stats import binom
-
-    counts = np.bincount(labels)
-    ascents, most = len(labels) - groups, len(labels) - int(counts.max())
-    by_chance = float(1 - ((counts / len(labels)) ** 2).sum()) / 2
-    is_regular = ascents > (most + by_chance * len(labels)) / 2
-    return bool(is_regular and binom.sf(ascents - 1, len(labels) - 1, by_chance) < CHANCE)
+    return suggested_groups(contents.paths, labels)
 
 
 def shared_groups(contents: Contents, names: Sequence[str]) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from paribus.checks.of_design import CHARACTERS
 from paribus.checks.places import Places, of_arms
 from paribus.config import AugmentConfig
 from paribus.experiment import Arm, Experiment
-from paribus.facts import Copies, DataFacts, Facts
+from paribus.facts import Copies, DataFacts, Facts, SharedGroups
 from paribus.wording import count, level, listed, margin, percent
 
 FEW_IMAGES = 5
@@ -60,6 +60,21 @@ def near_copies(experiment: Experiment, facts: Facts) -> Places:
             experiment, data.arms, f"{_shared(data.near_copies)}, but for brightness, contrast or compression."
         )
     ]
+
+
+def groups_in_several_splits(experiment: Experiment, facts: Facts) -> Places:
+    """P034: images of one person, place or burst lie in two splits."""
+    known = [data for data in facts.data if data.shared_groups is not None]
+    if not known:
+        return None
+    places = []
+    for data in known:
+        if data.shared_groups:
+            by = "By the numbers in the file names, " if data.groups_are_suggested else ""
+            shared = listed([_shared_groups(each) for each in data.shared_groups])
+            message = f"{by}{shared}. A score on known groups says little of new ones."
+            places += of_arms(experiment, data.arms, message)
+    return places
 
 
 def few_of_a_class(experiment: Experiment, facts: Facts) -> Places:
@@ -173,6 +188,14 @@ def _shared(found: Copies) -> str:
     return (
         f"{count(found.images, f'{found.split} image')} {verb} in {found.source} too, such as {found.split} image "
         f"{found.example[0]}, which is {found.source} image {found.example[1]}"
+    )
+
+
+def _shared_groups(found: SharedGroups) -> str:
+    verb = "has" if found.groups == 1 else "have"
+    return (
+        f"{found.groups:,} of the {count(found.of, 'group')} of {found.split} {verb} images in {found.source} too "
+        f"({count(found.images, f'{found.split} image')})"
     )
 
 

@@ -238,4 +238,11 @@ CHECKS: dict[str, Check] = {
         "Let nothing bound the logits; P023 says where it sees what does.",
         on_outcome=of_outcome.loss_under_a_floor,
     ),
+    "P034": Check(
+        "Groups shared between splits",
+        "warning",
+        "Who knows a person, a place or a burst from training may know the image by it: new people are harder.",
+        "Draw the test split by group: set `data.group` and `data.test`, and ask both ways if both matter.",
+        on_facts=of_data.groups_in_several_splits,
+    ),
 }

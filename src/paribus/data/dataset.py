@@ -19,11 +19,13 @@ class Split:
 
     `images` is uint8 (N, C, H, W) with C = 1 (grey) or 3 (RGB); `labels` is int64 (N,), from 0. `groups` is int64 (N,)
     or None: images of one number show the same person, place or burst, over all splits of the data set.
+    `suggested_groups` are the same where only the names of the files tell: nothing is drawn by them.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64] | None = None
+    suggested_groups: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -130,8 +130,8 @@ def _require_same_classes(archive: Archive, layout: Layout) -> None:
     first = next(iter(layout))
     if not layout[first]:
         raise DataError(
-            f"`{archive.path}` must hold class folders with images, but {f'its {first} folder' if first else 'it'} is "
-            "empty. Add some."
+            f"`{archive.path}` must hold class folders with images, but {f'its {first} folder' if first else 'it'} has "
+            "none. Put the images of each class into a folder of its name."
         )
     for split, classes in layout.items():
         missing, extra = sorted(set(layout[first]) - set(classes)), sorted(set(classes) - set(layout[first]))

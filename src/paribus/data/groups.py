@@ -14,6 +14,7 @@ from paribus.errors import DataError
 Indices = npt.NDArray[np.int64]
 Order = Callable[[Indices, str], Indices]
 """Puts the numbers of groups into the order in which they are drawn; the text tells draws of one split apart."""
+CHANCE = 0.001
 
 
 def shares(counts: Indices, total: int) -> Indices:
@@ -104,3 +105,35 @@ def numbered_groups(paths: Sequence[str], labels: Sequence[int]) -> list[str]:
         group += before is not None and labels[index] <= labels[before]
         names[index] = str(group)
     return names
+
+
+def suggested_groups(paths: Sequence[str], labels: Indices) -> list[str] | None:
+    """Return the groups of `numbered_groups` where the numbers in file names run through the classes again and again.
+
+    None where they do not, so that nothing tells who or what belongs together.
+
+    Args:
+        paths: Of N images.
+        labels: Their classes (N,), from 0.
+    """
+    try:
+        names = numbered_groups(paths, labels.tolist())
+    except DataError:  # Other names than a camera gives; nobody asked for them to be such.
+        return None
+    return names if _runs_through_classes(labels, len(set(names))) else None
+
+
+def _runs_through_classes(labels: Indices, groups: int) -> bool:
+    """Whether the classes, in the order of the files' numbers, ascend far more often than in an order by chance.
+
+    Each group but the first begins where they do not ascend. The number of ascents must lie nearer to the most that
+    there could be than to what chance gives, and be too high for chance by the binomial distribution, which is the
+    wider one: neighbouring ascents exclude each other.
+    """
+    from scipy.stats import binom
+
+    counts = np.bincount(labels)
+    ascents, most = len(labels) - groups, len(labels) - int(counts.max())
+    by_chance = float(1 - ((counts / len(labels)) ** 2).sum()) / 2
+    is_regular = ascents > (most + by_chance * len(labels)) / 2
+    return bool(is_regular and binom.sf(ascents - 1, len(labels) - 1, by_chance) < CHANCE)

@@ -53,7 +53,7 @@ def prepare(config: DataConfig, data_dir: Path | None = None, *, download: bool 
     text = f"{reader.fingerprint()}/{how.key()}/{config.pad}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     folder = cache_folder() / "prepared" / fingerprint
-    if not (folder / _META).is_file():
+    if not _is_current(folder):
         dataset = reader.read()
         if config.name in SOURCES and config.test is None:
             require_published(config.name, dataset)
@@ -104,6 +104,7 @@ def load_prepared(folder: Path) -> Dataset:
                 _mapped(folder, name, "images"),
                 _mapped(folder, name, "labels"),
                 _mapped(folder, name, "groups") if meta.get("grouped") else None,
+                _mapped(folder, name, "suggested_groups") if meta.get("suggested") else None,
             )
             for name in meta["splits"]
         }
@@ -126,6 +127,16 @@ def load_prepared(folder: Path) -> Dataset:
 def _mapped(folder: Path, split: str, part: str) -> npt.NDArray[Any]:
     # A plain array over the mapping, so that what is computed from it is no memmap.
     return np.asarray(np.load(folder / f"{split}-{part}.npy", mmap_mode="c", allow_pickle=False))
+
+
+def _is_current(folder: Path) -> bool:
+    """Whether a data set is prepared, by a version that looked for groups; what is damaged is for `load_prepared`."""
+    try:
+        return "suggested" in json.loads((folder / _META).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
 
 
 def _write(folder: Path, dataset: Dataset) -> None:
@@ -155,6 +166,7 @@ def _fill(folder: Path, dataset: Dataset) -> None:
         "class_names": dataset.class_names,
         "splits": list(parts),
         "grouped": dataset.train.groups is not None,
+        "suggested": dataset.train.suggested_groups is not None,
         "skipped": dict(dataset.skipped),
     }
     with (folder / _META).open("w", encoding="utf-8") as text:
@@ -170,8 +182,10 @@ def _flush(file: IO[Any]) -> None:
 def _put_in_place(temporary: Path, folder: Path) -> None:
     # mkdtemp lets only its owner in, but a cache may be shared.
     temporary.chmod(0o755)
-    if folder.is_dir() and not (folder / _META).is_file():
-        shutil.rmtree(folder)  # Somebody deleted a part of it: no process ever puts such a folder in place.
+    outdated = temporary.with_name(f"{temporary.name}-outdated")
+    if folder.is_dir() and not _is_current(folder):
+        folder.rename(outdated)  # Of an older version, or somebody deleted a part of it.
+        shutil.rmtree(outdated)
     try:
         temporary.rename(folder)
     except OSError:

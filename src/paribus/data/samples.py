@@ -17,7 +17,7 @@ import numpy.typing as npt
 from paribus.config import NUMBERING
 from paribus.data.archive import Archive, Parts
 from paribus.data.dataset import Dataset, Split
-from paribus.data.groups import Indices, draw_groups, named_groups, numbered_groups
+from paribus.data.groups import Indices, draw_groups, named_groups, numbered_groups, suggested_groups
 from paribus.data.pixels import decode
 from paribus.data.reader import SPLITS, Reader, Reading, bytes_digest, classes_of
 from paribus.errors import DataError
@@ -72,19 +72,21 @@ class ImageFiles(Reader):
         kept = [sample for sample in samples if sample.file in decoded.images]
         kept_labels = np.array([labels[sample.class_name] for sample in kept], dtype=np.int64)
         groups = _groups(kept, kept_labels, self.how)
+        suggested = None if groups else suggested_groups([sample.path for sample in kept], kept_labels)
         if self.how.test is None:
             _require_splits(self, kept)
         else:
             keys = [decoded.digests[sample.file] for sample in kept] if groups is None else groups
             kept = _with_test_drawn(self, kept, kept_labels, keys, self.how.test)
         channels = 3 if any(image.ndim == 3 for image in decoded.images.values()) else 1
-        numbers = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        by_group, by_suggestion = _numbers(groups), _numbers(suggested)
         splits = {}
         for split in SPLITS:
             chosen = [index for index, sample in enumerate(kept) if sample.split == split]
             if chosen:
                 images = _stacked([decoded.images[kept[index].file] for index in chosen], channels)
-                splits[split] = Split(images, kept_labels[chosen], None if numbers is None else numbers[chosen])
+                given = [None if numbers is None else numbers[chosen] for numbers in (by_group, by_suggestion)]
+                splits[split] = Split(images, kept_labels[chosen], *given)
         classes_of({name: split.labels for name, split in splits.items()}, self.path, names)
         val = splits.get("val")
         return Dataset(self.name, self.fingerprint(), names, splits["train"], val, splits["test"], decoded.unreadable)
@@ -116,6 +118,10 @@ def _groups(samples: Sequence[Sample], labels: Indices, how: Reading) -> list[st
         return named_groups(paths, how.group)
     given = [sample.group for sample in samples]
     return None if None in given else [str(group) for group in given]
+
+
+def _numbers(groups: Sequence[str] | None) -> Indices | None:
+    return None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def _require_splits(reader: ImageFiles, samples: Sequence[Sample]) -> None:

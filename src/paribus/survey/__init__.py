@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from paribus.batches import Batches, Normalisation
 from paribus.config import DataConfig
-from paribus.data import Dataset, Split, draw
+from paribus.data import Dataset, Drawn, Split, draw
 from paribus.errors import ModelError, ParibusError
 from paribus.experiment import Arm, Experiment
 from paribus.facts import DataFacts, Facts, ModelFacts
 from paribus.models import build_model
 from paribus.survey.behaviour import observe
-from paribus.survey.overlap import copies, near_copies
+from paribus.survey.overlap import copies, near_copies, shared_groups
 from paribus.wording import named
 
-__all__ = ["Load", "copies", "near_copies", "observe", "survey"]
+__all__ = ["Load", "copies", "near_copies", "observe", "shared_groups", "survey"]
 
 Load = Callable[[DataConfig], Dataset]
 IMAGES = 32
@@ -74,6 +75,7 @@ def _data_facts(dataset: Dataset, arms: list[Arm], seed: int) -> DataFacts:
     splits = {"train": Split(dataset.train.images[indices], dataset.train.labels[indices])}
     splits |= {"test": dataset.test} if drawn.val_is_test else {"val": drawn.val, "test": dataset.test}
     count = dataset.num_classes
+    groups = _groups(dataset, drawn)
     return DataFacts(
         arms=tuple(arm.name for arm in arms),
         image_shape=dataset.image_shape,
@@ -81,7 +83,26 @@ def _data_facts(dataset: Dataset, arms: list[Arm], seed: int) -> DataFacts:
         counts={name: tuple(np.bincount(split.labels, minlength=count).tolist()) for name, split in splits.items()},
         copies=copies({name: split.images for name, split in splits.items()}),
         near_copies=near_copies(splits["train"].images, dataset.test.images),
+        shared_groups=None if groups is None else shared_groups(groups),
+        groups_are_suggested=dataset.train.groups is None and groups is not None,
     )
+
+
+def _groups(dataset: Dataset, drawn: Drawn) -> dict[str, npt.NDArray[np.int64]] | None:
+    """Return the group of each image of train, val and test, as they are given or else as file names suggest."""
+
+    def of(split: Split) -> npt.NDArray[np.int64] | None:
+        return split.suggested_groups if split.groups is None else split.groups
+
+    train, test = of(dataset.train), of(dataset.test)
+    if train is None or test is None:
+        return None
+    groups = {"train": train[drawn.train_indices]}
+    if drawn.val_indices is not None:
+        groups["val"] = train[drawn.val_indices]
+    elif not drawn.val_is_test and (val := of(drawn.val)) is not None:
+        groups["val"] = val
+    return groups | {"test": test}
 
 
 def _model_facts(dataset: Dataset, arms: list[Arm], seed: int) -> ModelFacts:

@@ -1,4 +1,4 @@
-"""The same picture in two splits: to the last pixel, or again with other brightness, contrast or compression."""
+"""What two splits share: a picture, to the last pixel or with other brightness or compression, or a person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from paribus.facts import Copies
+from paribus.facts import Copies, SharedGroups
 
 Images = npt.NDArray[np.uint8]
 SIDE = 6
@@ -65,6 +65,24 @@ def near_copies(train: Images, test: Images) -> Copies | None:
         if not is_exact and float((ours * theirs).sum()) >= SAME:
             shared.append((index, partner))
     return Copies("test", "train", len(shared), shared[0]) if shared else None
+
+
+def shared_groups(groups: Mapping[str, npt.NDArray[np.int64]]) -> tuple[SharedGroups, ...]:
+    """Find groups, such as people, that two splits have images of.
+
+    Args:
+        groups: By split, in the order train, val, test: the group of each image (N,).
+
+    Returns:
+        One entry for each pair of splits that share any; its counts are those of the later one.
+    """
+    found = []
+    for source, split in combinations(groups, 2):
+        own, shared = np.unique(groups[split]), np.intersect1d(groups[split], groups[source])
+        if len(shared):
+            images = int(np.isin(groups[split], shared).sum())
+            found.append(SharedGroups(split, source, len(shared), len(own), images))
+    return tuple(found)
 
 
 def _alike(test: Tensor, train: Tensor) -> list[tuple[int, int]]:
