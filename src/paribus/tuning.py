@@ -17,6 +17,8 @@ GRID = (-2, -1, 0, 1, 2)
 MOST_EXTENSIONS = 8
 SEEDS = 3
 FIRST_SEED = 10_000
+USUAL_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.001, "adagrad": 0.01}
+"""Where a search begins beside a head that is solved for: fine-tuning rates that are common, torch's defaults else."""
 
 
 def rate(center: float, step: int) -> float:
@@ -25,6 +27,13 @@ def rate(center: float, step: int) -> float:
         return center
     decades, is_half = divmod(step, 2)
     return float(f"{center * (3 if is_half else 1) * 10.0**decades:.12g}")
+
+
+def center(experiment: Experiment, arm: str) -> float:
+    """Return the rate around which an arm's is looked for: the control's, or a usual one where the control has none."""
+    if experiment.control.model.is_solved:
+        return USUAL_RATES[experiment.arms[arm].recipe.optim.name]
+    return experiment.control.optim.lr
 
 
 def seeds(experiment: Experiment) -> tuple[int, ...]:
@@ -47,7 +56,8 @@ def summarise(lr: float, runs: Sequence[TuningRun]) -> TriedRate:
         )
     accuracy, loss = (float(mean) for mean in np.mean(figures, axis=0))
     diverged = sum(run.result.status == "diverged" for run in runs)
-    return TriedRate(lr, accuracy, loss if math.isfinite(loss) else None, diverged)
+    accuracies = tuple(float(each) for each, _ in figures)
+    return TriedRate(lr, accuracy, loss if math.isfinite(loss) else None, diverged, accuracies)
 
 
 def best(tried: Mapping[int, TriedRate]) -> int:
@@ -76,6 +86,23 @@ def wanted(tried: Mapping[int, TriedRate]) -> tuple[int, ...]:
     return (found - 1,) if found == min(tried) else (found + 1,)
 
 
+def good_range(accuracies: Sequence[float], chosen: int, margin: float) -> tuple[int, int]:
+    """Return the first and the last of the neighbours of the best value that are within the margin of it.
+
+    Args:
+        accuracies: On val, in the order of the values.
+        chosen: The place of the best.
+        margin: A fraction.
+    """
+    is_good = [accuracies[chosen] - each <= margin for each in accuracies]
+    first = last = chosen
+    while first > 0 and is_good[first - 1]:
+        first -= 1
+    while last < len(accuracies) - 1 and is_good[last + 1]:
+        last += 1
+    return first, last
+
+
 def is_at_edge(tried: Mapping[int, TriedRate]) -> bool:
     """Whether the best is the smallest or the largest rate tried, so that a better one may lie beyond."""
     return best(tried) in (min(tried), max(tried))
@@ -85,7 +112,7 @@ def choose(center: float, tried: Mapping[int, TriedRate], by: Sequence[int], eng
     """Return the choice with its evidence.
 
     Args:
-        center: The control's rate.
+        center: The rate around which it was looked for.
         tried: Every rate tried, by step.
         by: The seeds that chose.
         engine: What trained them.

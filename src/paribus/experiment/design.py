@@ -88,7 +88,7 @@ class Experiment:
 
     `arms` holds the control first. Where an arm is retuned, the control at its own best rate is an arm too,
     `CONTROL_RETUNED`, which no file names; once that rate is found to be the control's own, the control itself takes
-    its place. `published` is an interval of published test accuracies for the control, fractions, or None.
+    its place, and it does from the start where the control is a head that is solved for and has no rate. `published` is an interval of published test accuracies for the control, fractions, or None.
     """
 
     name: str
@@ -133,7 +133,7 @@ class Experiment:
         if not any(arm.to_find for arm in written):
             return self
         arms = {CONTROL: self.arms[CONTROL]}
-        if any(arm.is_retuned for arm in written):
+        if any(arm.is_retuned for arm in written) and not self.control.model.is_solved:
             tuned = Arm.of(CONTROL_RETUNED, {RATE: FINDABLE[RATE]}, self.control, found.get(CONTROL_RETUNED, {}))
             if tuned.recipe != self.control:
                 arms[CONTROL_RETUNED] = tuned

@@ -218,6 +218,11 @@ def _require_change(arm: Arm, control: Recipe, where: str) -> None:
                 f"`{where}` must change what it names, but `{factor}` is {arm.recipe.factor(factor)!r} in the control "
                 "too. Remove it, or give another value."
             )
+    if arm.is_retuned and arm.recipe.model.is_solved:
+        raise ConfigError(
+            f"A head that is solved for has no learning rate, but `{where}` leaves `{RATE}` to be found. Take it out, "
+            "or train more than the head."
+        )
     if arm.is_retuned and "test" in (arm.recipe.data.val, control.data.val):
         raise ConfigError(
             f'`data.val = "test"` must not choose anything, but `{where}` chooses `{RATE}` on val. Give `data.val` a '

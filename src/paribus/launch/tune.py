@@ -56,7 +56,7 @@ class _Search:
         self.name, self.recipe = arm.name, arm.recipe
         self.results, self.supplies = results, supplies
         self.seeds = tuning.seeds(results.experiment)
-        self.center = results.experiment.control.optim.lr
+        self.center = tuning.center(results.experiment, arm.name)
         self.tried: dict[int, TriedRate] = {}
 
     def packs(self) -> list[Pack]:
