@@ -203,6 +203,8 @@ def candidates(evidence: Sequence[Mapping[str, Any]]) -> Iterator[float]:
     for item in evidence:
         counted[item["key"]] += 1
     yield from counted.values()
+    listed = [(item["run"], re.sub(r"\.\d+", ".*", item["key"])) for item in evidence]
+    yield from map(listed.count, set(listed))
     for (_, key), values in groups.items():
         yield len(values)
         yield values.count("diverged")

@@ -88,7 +88,8 @@ class Experiment:
 
     `arms` holds the control first. Where an arm is retuned, the control at its own best rate is an arm too,
     `CONTROL_RETUNED`, which no file names; once that rate is found to be the control's own, the control itself takes
-    its place, and it does from the start where the control is a head that is solved for and has no rate. `published` is an interval of published test accuracies for the control, fractions, or None.
+    its place, as it does where it is a head that is solved for and has no rate. `published` is an interval of published
+    test accuracies for the control, fractions, or None.
     """
 
     name: str

@@ -64,7 +64,7 @@ def _job(results: Results, supplies: Supplies, arm: str, rates: tuple[float, ...
 
 
 @contextlib.contextmanager
-def testing_ranges(results: Results, supplies: Supplies) -> Iterator[None]:
+def making_range_tests(results: Results, supplies: Supplies) -> Iterator[None]:
     """Make the range tests that are missing, beside what goes on inside, and keep each as soon as it is there.
 
     Leaving by an error ends the process; what it had done is kept. A test that cannot be made is named on stderr and
@@ -107,22 +107,24 @@ class RangeProcess:
 
     def answers(self) -> Iterator[RangeTest | str]:
         """Yield each test as it is done, or a sentence on why there is none."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         open_ = [job.pack.specs[0].arm for job in self._jobs]
-        with contextlib.suppress(BrokenPipeError):  # It has ended already, which is told below.
-            self._process.stdin.write("".join(_line(job) for job in self._jobs))
-            self._process.stdin.close()
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            arm = open_.pop(0)
+        for line in self._lines():
+            answer, arm = json.loads(line), open_.pop(0)
             if "failure" in answer:
                 yield _failed(arm, answer["failure"])
             else:
                 yield RangeTest.from_json(answer, Path("ranges") / f"{arm}.json")
-        status = self._process.wait()
         if not self._is_closed:
-            yield from (_failed(arm, f"its process ended with status {status}") for arm in open_)
+            yield from (_failed(arm, f"its process ended with status {self._process.returncode}") for arm in open_)
+
+    def _lines(self) -> Iterator[str]:
+        with self._process as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):  # It has ended already, as its status will tell.
+                process.stdin.write("".join(_line(job) for job in self._jobs))
+                process.stdin.close()
+            yield from process.stdout
 
     def close(self) -> None:
         """End the process, whatever it is at; one that has ended stays as it is."""
