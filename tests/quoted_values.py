@@ -17,7 +17,7 @@ from paribus.experiment import Experiment
 from paribus.stats import t_interval
 from paribus.store import LayerProbe, Probes, Results, Run
 
-NUMBER = re.compile(r"[+\u2212]?\d[\d,]*(?:\.\d+)?")
+NUMBER = re.compile(r"[+\u2212]?\d[\d,]*(?:\.\d+)?(?:e-\d+)?")
 FRACTIONS = re.compile(r"accuracy|difference|ci95|margin|gap|class|minus|beyond|probes\.(?!gradient)")
 FIXED = {  # What a key itself says in numbers.
     "probes.lost_to_shift_1": "by 1 pixel",
@@ -37,6 +37,13 @@ def resolve(item: Mapping[str, Any], results: Results, entry: Mapping[str, Any])
 
 def of_arm(name: str, key: str, results: Results, entry: Mapping[str, Any]) -> Any:
     table, _, rest = key.partition(".")
+    if key.startswith("decades="):
+        low, high = (float(end) for end in key.partition("=")[2].split(".."))
+        rates = [each["lr"] for each in found(results, name)["tried"]]
+        assert low in rates and high in rates
+        return math.log10(high / low)
+    if table == "rate_ratio":
+        return found(results, name)["lr"] / found(results, rest)["lr"]
     if key.startswith("decades_from="):
         value = results.experiment.arms[name].recipe.factor(entry["sweep"]["factor"])
         return math.log10(float(str(value)) / float(key.partition("=")[2]))
@@ -51,12 +58,24 @@ def of_arm(name: str, key: str, results: Results, entry: Mapping[str, Any]) -> A
         "comparison": next((each for each in entry["comparisons"] if each["arm"] == name), {}),
         "sweep": next((row for row in (entry["sweep"] or {}).get("values", []) if row["arm"] == name), {}),
         "question": entry,
+        "tuning": stored(results, f"tuning/{name}.json"),
+        "range": stored(results, f"ranges/{name}.json"),
     }.get(table)
     if place is None:
         return results.experiment.arms[name].recipe.factor(key)
     for part in rest.split("."):
         place = place[int(part)] if part.isdigit() else place[part]
     return place
+
+
+def stored(results: Results, file: str) -> Any:
+    """A JSON file of the folder, nothing where it has none of that name."""
+    path = results.folder / file
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def found(results: Results, name: str) -> Any:
+    return stored(results, f"tuning/{name}.json")["rate"]
 
 
 def columns(results: Results, name: str, column: str, entry: Mapping[str, Any]) -> dict[int, list[float]]:
@@ -171,6 +190,8 @@ def grouped(evidence: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list
 def explained(number: str, evidence: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a printed number is a quoted value, a mean of them over an arm's runs, or a count of them."""
     printed, decimals = float(number.replace(",", "").replace("\u2212", "-")), len(number.partition(".")[2])
+    if "e-" in number:
+        return any(math.isclose(printed, each, rel_tol=1e-6) for each in candidates(evidence))
     is_rounded = decimals > 0 or abs(printed) >= 100  # Smaller whole numbers are written where they are exact.
     slack = 1e-9 + (0.5 * 10**-decimals if is_rounded else 0)
     return any(abs(printed - each) <= slack for each in candidates(evidence))
@@ -182,6 +203,8 @@ def candidates(evidence: Sequence[Mapping[str, Any]]) -> Iterator[float]:
     for item in evidence:
         counted[item["key"]] += 1
     yield from counted.values()
+    listed = [(item["run"], re.sub(r"\.\d+", ".*", item["key"])) for item in evidence]
+    yield from map(listed.count, set(listed))
     for (_, key), values in groups.items():
         yield len(values)
         yield values.count("diverged")

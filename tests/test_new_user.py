@@ -50,7 +50,7 @@ def test_any_names_hidden_files_and_two_images_of_each_class_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    files = {}
+    files: dict[str, bytes] = {}
     for folder in ("Train/", "VALID/", "test/"):
         files |= photos(["chat noir", "बिल्ली", "犬 & co"], 2, folder)
         files |= {

@@ -71,8 +71,13 @@ def parse(*settings: str) -> Experiment:
 def require_same_bits(one: Path, other: Path) -> None:
     """Both folders hold the same choices, tuning runs and runs."""
     names = ("epochs.jsonl", "predictions.npz", "model.safetensors")
-    files = [path.relative_to(one) for pattern in ("tuning/*.json", "*/*/**/*") for path in one.glob(pattern)]
-    kept = [path for path in files if path.name in names or path.parent.name == "tuning"]
+    files = [
+        path.relative_to(one)
+        for pattern in ("tuning/*.json", "ranges/*.json", "*/*/**/*")
+        for path in one.glob(pattern)
+    ]
+    kept = [path for path in files if path.name in names or path.parent.name in ("tuning", "ranges")]
+    assert len([path for path in kept if path.parts[0] == "ranges"]) == 2
     assert len([path for path in kept if path.parts[0] == "tuning"]) >= 2 + 2 * 15
     assert [path for path in kept if (one / path).read_bytes() != (other / path).read_bytes()] == []
 
@@ -98,6 +103,20 @@ def test_rates_are_found_on_val_and_trained(whole: Results) -> None:
     assert whole.runs("momentum-retuned")[0].config()["recipe"]["optim"]["lr"] != "retune"
     verdict = whole.read_json("verdicts.json")["questions"][0]["comparisons"][1]
     assert verdict["control"] == experiment.baseline("momentum-retuned")
+
+
+def test_range_tests_are_made_beside_the_runs_and_told(whole: Results) -> None:
+    tests = whole.ranges()
+    assert set(tests) == {CONTROL, "momentum-retuned"}
+    for name, tuned in ((CONTROL, CONTROL_RETUNED), ("momentum-retuned", "momentum-retuned")):
+        rate = whole.tunings[tuned].rate
+        assert rate is not None
+        assert tests[name].planned[0] == pytest.approx(rate.tried[0].lr / 100)
+        assert tests[name].planned[-1] == pytest.approx(rate.tried[-1].lr * 10)
+        assert tests[name].seed == rate.seeds[0]
+        assert all(len(each.val_accuracies) == 3 for each in rate.tried)
+    report = (whole.folder / "report.md").read_text(encoding="utf-8")
+    assert "(figures/momentum-rates.svg)" in report and "In the range test, one short training" in report
 
 
 def test_tuning_runs_keep_nothing_of_test(whole: Results) -> None:

@@ -29,6 +29,7 @@ from paribus.store import (
     TuningRun,
 )
 from paribus.testing.synthetic import write_results
+from quoted_values import resolve
 
 HEAD = """
 [experiment]
@@ -340,6 +341,8 @@ def quoted(results: Results, entry: dict[str, Any], item: dict[str, Any]) -> Any
         here: Any = next(each for each in entry["comparisons"] if each["arm"] == item["run"])
     elif head == "tuning":
         here = results.read_json(f"tuning/{item['run']}.json")
+    elif head in ("question", "rate_ratio") or head.startswith("decades="):
+        return resolve(item, results, entry)
     else:
         return results.experiment.arms[item["run"]].recipe.factor(item["key"])
     for key in path:
@@ -357,11 +360,12 @@ def saying(entry: dict[str, Any], words: str) -> dict[str, Any]:
 def test_the_comment_tells_both_answers_and_where_the_rates_are_from(told: Results) -> None:
     entry = verdicts.compute(told)["questions"][0]
     contrast = saying(entry, "each at its own best rate")
-    chosen, epochs = saying(entry, "Validation chose"), saying(entry, "fit in the time")
+    chosen, epochs = saying(entry, "Each learning rate"), saying(entry, "fit in the time")
     assert chosen["text"] == (
-        "Validation chose the learning rates with 3 seeds that nothing else uses: 1 for `b512-retuned` out of 5 rates "
-        "between 0.01 and 1, 0.03 (the edge of what was tried) for `cnn` out of 5 rates between 0.01 and 1 and 0.3 "
-        "for the control out of 5 rates between 0.01 and 1."
+        "Each learning rate is the one of those tried that is best on validation, with 3 seeds that nothing else uses: "
+        "1 (90.00 %) for `b512-retuned` out of 5 rates between 0.01 and 1, 0.03 (90.00 %, the edge of what was tried) "
+        "for `cnn` out of 5 rates between 0.01 and 1 and 0.3 (90.00 %) for the control out of 5 rates between 0.01 "
+        "and 1."
     )
     assert "At the shared rate of 0.1 the difference of `b512` is \u2212" in contrast["text"]
     assert "points (worse); each at its own best rate, it is " in contrast["text"]
@@ -369,7 +373,7 @@ def test_the_comment_tells_both_answers_and_where_the_rates_are_from(told: Resul
         "2 epochs of `cnn` fit in the time of the control's 4: timed in turn, one epoch took 0.5 s against 0.3 s."
     )
     items = [item for sentence in (chosen, contrast, epochs) for item in sentence["evidence"]]
-    assert len(items) == 34
+    assert len(items) == 37
     assert [item for item in items if quoted(told, entry, item) != item["value"]] == []
     assert saying(entry, "`b512-retuned` differs from the retuned control is undecided")["part"] == "answer"
 

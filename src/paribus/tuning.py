@@ -57,7 +57,8 @@ def summarise(lr: float, runs: Sequence[TuningRun]) -> TriedRate:
         )
     accuracy, loss = (float(mean) for mean in np.mean(figures, axis=0))
     diverged = sum(run.result.status == "diverged" for run in runs)
-    return TriedRate(lr, accuracy, loss if math.isfinite(loss) else None, diverged)
+    accuracies = tuple(float(each) for each, _ in figures)
+    return TriedRate(lr, accuracy, loss if math.isfinite(loss) else None, diverged, accuracies)
 
 
 def best(tried: Mapping[int, TriedRate]) -> int:
@@ -84,6 +85,23 @@ def wanted(tried: Mapping[int, TriedRate]) -> tuple[int, ...]:
         return ()
     found = best(tried)
     return (found - 1,) if found == min(tried) else (found + 1,)
+
+
+def good_range(accuracies: Sequence[float], chosen: int, margin: float) -> tuple[int, int]:
+    """Return the first and the last of the neighbours of the best value that are within the margin of it.
+
+    Args:
+        accuracies: On val, in the order of the values.
+        chosen: The place of the best.
+        margin: A fraction.
+    """
+    is_good = [accuracies[chosen] - each <= margin for each in accuracies]
+    first = last = chosen
+    while first > 0 and is_good[first - 1]:
+        first -= 1
+    while last < len(accuracies) - 1 and is_good[last + 1]:
+        last += 1
+    return first, last
 
 
 def is_at_edge(tried: Mapping[int, TriedRate]) -> bool:

@@ -78,7 +78,7 @@ def compute(results: Results) -> dict[str, Any]:
     sweeps = {q.id: sweep(q, experiment, arms) for q in experiment.questions if q.kind == "sweep"}
     family = _family(experiment, arms, sweeps)
     adjusted = _adjusted(family)
-    class_names = _class_names(results, arms[CONTROL])
+    class_names, ranges = _class_names(results, arms[CONTROL]), results.ranges()
     questions = []
     for question in experiment.questions:
         entries = []
@@ -95,7 +95,8 @@ def compute(results: Results) -> dict[str, Any]:
             "comparisons": entries,
             "sweep": sweeps.get(question.id),
         }
-        sentences = comment(Material(question, entry, experiment, arms, findings, class_names, results.tunings))
+        found = Material(question, entry, experiment, arms, findings, class_names, results.tunings, ranges)
+        sentences = comment(found)
         questions.append(entry | {"comment": [asdict(sentence) for sentence in sentences]})
     return {
         "format": FORMAT,

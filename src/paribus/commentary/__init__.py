@@ -1,7 +1,8 @@
 """Plain sentences that answer each question, from templates; every number in them is quoted from the store.
 
 A paragraph goes through four parts: the answer (`answers`, `sweep`), the evidence (`tuning`, `course`, `additivity`,
-`mechanism`), the limits (`limits`), and the one next experiment worth running (`next_experiment`). A `sentence`
+`mechanism`), the limits (`limits`), and the one next experiment worth running (`next_experiment`). Where learning rates
+were looked for, a paragraph on them (`rates`) stands between evidence and limits. A `sentence`
 carries the values that it quotes; `quotes` reads them, and docs/results-format.md lists their keys.
 """
 
@@ -16,6 +17,7 @@ from paribus.commentary.limits import limits
 from paribus.commentary.material import Material
 from paribus.commentary.mechanism import mechanism
 from paribus.commentary.next_experiment import next_experiment
+from paribus.commentary.rates import rates
 from paribus.commentary.sentence import Evidence, Part, Sentence
 from paribus.commentary.sweep import at_the_edge, best_value, good_range
 from paribus.commentary.tuning import contrasts, found_values
@@ -28,17 +30,17 @@ Maker = Callable[[Material], list[Sentence]]
 
 
 def comment(material: Material) -> list[Sentence]:
-    """Return a question's paragraph: answer, evidence as far as there is room, limits, the next experiment.
+    """Return a question's paragraph: answer, evidence as far as there is room, rates, limits, the next experiment.
 
-    Every part but the evidence is always whole; where eight sentences are not enough, evidence of the least weight for
-    this kind of question is left out.
+    Every part but the evidence is always whole; where eight sentences, short of those on rates, are not enough,
+    evidence of the least weight for this kind of question is left out.
     """
     answer = [*best_value(material), *answers(material), *contrasts(material)]
     bounds = [*at_the_edge(material), *limits(material)]
     makers = (found_values, *_evidence_for(material))
     evidence = _without_repetition([sentence for make in makers for sentence in make(material)])
     room = max(_LEAST_EVIDENCE, _LONGEST - len(answer) - len(bounds) - 1)
-    return _without_repetition([*answer, *evidence[:room], *bounds, next_experiment(material)])
+    return _without_repetition([*answer, *evidence[:room], *rates(material), *bounds, next_experiment(material)])
 
 
 def _evidence_for(material: Material) -> tuple[Maker, ...]:

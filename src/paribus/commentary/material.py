@@ -9,7 +9,7 @@ from typing import Any
 from paribus.arms import ArmRuns
 from paribus.checks import Finding
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, Question
-from paribus.store import Run, Tuning
+from paribus.store import RangeTest, Run, Tuning
 
 Comparison = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ class Material:
     """A question, its entry of `verdicts.json` without the comment, the design, the stored runs, the findings.
 
     `class_names` are those of the control's test set, empty where nobody knows them, `tunings` what was
-    found before the runs, by arm.
+    found before the runs, by arm, and `ranges` the learning-rate range tests.
     """
 
     question: Question
@@ -44,6 +44,7 @@ class Material:
     findings: Sequence[Finding]
     class_names: tuple[str, ...] = ()
     tunings: Mapping[str, Tuning] = field(default_factory=dict)
+    ranges: Mapping[str, RangeTest] = field(default_factory=dict)
 
     @property
     def comparisons(self) -> Sequence[Comparison]:

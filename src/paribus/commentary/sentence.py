@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Evidence = dict[str, Any]
-Part = Literal["answer", "evidence", "limits", "next"]
+Part = Literal["answer", "evidence", "rates", "limits", "next"]
 
 
 @dataclass(frozen=True)

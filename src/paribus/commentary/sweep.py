@@ -10,6 +10,7 @@ from paribus.checks import of_question
 from paribus.commentary.material import Material
 from paribus.commentary.sentence import Evidence, Sentence, item
 from paribus.experiment import CONTROL
+from paribus.tuning import good_range as within_margin
 from paribus.wording import count, level, listed, margin, noun, plain, setting
 
 Row = Mapping[str, Any]
@@ -42,7 +43,8 @@ def good_range(material: Material) -> list[Sentence]:
     if not all(type(row["value"]) in (int, float) for row in rows) or len(rows) < 2:
         return []
     ordered = sorted(rows, key=lambda row: float(row["value"]))
-    first, last = _ends(ordered, ordered.index(_best(material)), material.question.margin)
+    accuracies, chosen = [row["val_accuracy"] for row in ordered], ordered.index(_best(material))
+    first, last = within_margin(accuracies, chosen, material.question.margin)
     sentences = [_range(material, ordered[first], ordered[last])]
     bar = _best(material)["val_accuracy"] - material.question.margin
     outside = [
@@ -71,17 +73,6 @@ def _rows(material: Material) -> list[Row]:
 
 def _best(material: Material) -> Row:
     return next(row for row in _rows(material) if row["arm"] == material.entry["sweep"]["best"])
-
-
-def _ends(ordered: Sequence[Row], best: int, smallest: float) -> tuple[int, int]:
-    """The first and the last of the neighbours of the best whose val accuracy is within the margin of its."""
-    good = [ordered[best]["val_accuracy"] - row["val_accuracy"] <= smallest for row in ordered]
-    first = last = best
-    while first > 0 and good[first - 1]:
-        first -= 1
-    while last < len(ordered) - 1 and good[last + 1]:
-        last += 1
-    return first, last
 
 
 def _range(material: Material, low: Row, high: Row) -> Sentence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,6 +23,15 @@ def svg(draw: Callable[[Axes], None], width: float, height: float, *, legend: bo
     The reader's own matplotlib settings have no part in it. Text stays text, laid out for a wide font, so that the
     fonts of the page fit.
     """
+    return _drawn([draw], width, height, legend=legend)
+
+
+def svg_stacked(draws: Sequence[Callable[[Axes], None]], width: float, height: float) -> str:
+    """Draw on several axes, one below the other, that share their horizontal axis and one legend; see `svg`."""
+    return _drawn(draws, width, height, legend=True)
+
+
+def _drawn(draws: Sequence[Callable[[Axes], None]], width: float, height: float, *, legend: bool) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -32,12 +41,14 @@ def svg(draw: Callable[[Axes], None], width: float, height: float, *, legend: bo
         # The reader's own fonts have the letters that the layout's font lacks: text stays text in the SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes)
-        if legend and axes.get_legend_handles_labels()[0]:
-            names = axes.get_legend_handles_labels()[1]
+        rows = figure.subplots(len(draws), 1, sharex=True, squeeze=False)[:, 0]
+        for draw, each in zip(draws, rows, strict=True):
+            draw(each)
+        axes = rows[0]
+        handles, names = axes.get_legend_handles_labels()
+        if legend and handles:
             columns = 4 if max(map(len, names)) < 9 else 3 if max(map(len, names)) < 14 else 2
-            figure.legend(loc="outside upper left", ncols=columns)
+            figure.legend(handles, names, loc="outside upper left", ncols=columns)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from paribus.report.canvas import HEIGHT, WIDTH, Floats, scale_accuracy, scale_loss, svg
+from paribus.report.canvas import HEIGHT, WIDTH, Floats, scale_accuracy, scale_loss, svg, svg_stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +53,24 @@ class Dots:
     ci95: tuple[float, float] | None
     diverged: int = 0
     value: str | float = ""
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """What was looked for in one arm's learning rate.
+
+    `tested` are the rates of the range test and `losses` its smoothed losses in nats, empty without one, and `is_lost`
+    says that it ended by diverging. `tried` are the rates that val could choose from, each with the val accuracies of
+    its seeds in percent, and `chosen` is the one that it chose.
+    """
+
+    arm: str
+    look: Look
+    tested: tuple[float, ...]
+    losses: tuple[float, ...]
+    is_lost: bool
+    tried: tuple[tuple[float, tuple[float, ...]], ...]
+    chosen: float | None
 
 
 def looks(arms: Sequence[str], control: str, *, is_ordered: bool = False) -> dict[str, Look]:
@@ -197,6 +215,61 @@ def sweep_curve(points: Sequence[Dots], factor: str, control: str, best: str | N
         axes.margins(x=0.1)
 
     return svg(draw, WIDTH, HEIGHT)
+
+
+def rate_search(searches: Sequence[RateSearch]) -> str:
+    """Draw the range tests' losses by rate, and below them, by the same rates, the val accuracies that chose.
+
+    A cross marks where a test ended by diverging, a ring and a dashed line what was chosen.
+    """
+
+    def losses(axes: Axes) -> None:
+        top = 1.25 * max(each.losses[0] for each in searches if each.losses)
+        for each in searches:
+            axes.plot(each.tested, each.losses, each.look.dash, color=each.look.colour, label=each.arm)
+            if each.is_lost:
+                end = min(each.losses[-1], 0.97 * top)
+                axes.plot(each.tested[-1:], [end], "x", color=each.look.colour, markersize=7, zorder=5)
+        axes.set_ylim(0, top)
+        axes.set_ylabel("training loss (nats)")
+        _lay_out_rates(axes, searches)
+
+    def accuracies(axes: Axes) -> None:
+        for each in searches:
+            _draw_tried(axes, each)
+        scale_accuracy(axes, np.array([value for each in searches for _, some in each.tried for value in some]), "y")
+        axes.set_ylabel("val accuracy (%)")
+        _lay_out_rates(axes, searches)
+
+    draws = [losses] if any(each.losses for each in searches) else []
+    draws += [accuracies] if any(each.tried for each in searches) else []
+    return svg_stacked(draws, WIDTH, HEIGHT if len(draws) == 1 else 1.6 * HEIGHT)
+
+
+def _draw_tried(axes: Axes, search: RateSearch) -> None:
+    """Draw the mean by rate, the band from the lowest seed to the highest, a dot per seed, a ring at the chosen."""
+    rates = [rate for rate, _ in search.tried]
+    means = [float(np.mean(values)) for _, values in search.tried]
+    lows, highs = ([pick(values) for _, values in search.tried] for pick in (min, max))
+    colour = search.look.colour
+    axes.plot(rates, means, search.look.dash, color=colour, label=search.arm, zorder=3)
+    axes.fill_between(rates, lows, highs, color=colour, alpha=0.16, linewidth=0)
+    for rate, values in search.tried:
+        axes.plot([rate] * len(values), values, "o", color=colour, alpha=0.45, markersize=4, mew=0)
+        if rate == search.chosen:
+            axes.plot([rate], [float(np.mean(values))], "o", mfc="none", mec=colour, mew=1.6, ms=12, zorder=5)
+
+
+def _lay_out_rates(axes: Axes, searches: Sequence[RateSearch]) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    axes.set_xlabel("learning rate")
+    axes.label_outer()
+    for each in searches:
+        if each.chosen is not None:
+            axes.axvline(each.chosen, color=each.look.colour, ls=(0, (4, 3)), lw=0.9, alpha=0.6, zorder=0)
 
 
 def _draw_point(axes: Axes, point: Dots, place: float) -> None:

@@ -14,7 +14,7 @@ from paribus.report import figures, mechanism
 from paribus.report.figures import Dots, Look, Series
 from paribus.report.material import Material, check_lines
 from paribus.report.page import Cell, Comment, Figure, Section, Table
-from paribus.report.tuning import tuning_tables
+from paribus.report.tuning import rate_figures, tuning_tables
 from paribus.wording import (
     NOTHING,
     difference,
@@ -40,6 +40,7 @@ def section(material: Material, question: Question, checks: Sequence[Mapping[str
         label=question.id,
         title=question.asks,
         comment=_comment(entry),
+        paragraphs=_paragraphs(entry),
         notices=tuple(check_lines(checks)),
         tables=(
             _table(material, question, entry, arms),
@@ -63,12 +64,18 @@ def told_at(material: Material) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def _comment(entry: Mapping[str, Any]) -> Comment:
-    parts: dict[str, list[str]] = {"answer": [], "evidence": [], "limits": [], "next": []}
-    for sentence in entry["comment"]:
-        parts[sentence["part"]].append(sentence["text"])
-    return Comment(
-        tuple(parts["answer"]), " ".join(parts["evidence"]), " ".join(parts["limits"]), " ".join(parts["next"])
-    )
+    answer, evidence, limits, next_ = (_said(entry, part) for part in ("answer", "evidence", "limits", "next"))
+    return Comment(tuple(answer), " ".join(evidence), " ".join(limits), " ".join(next_))
+
+
+def _paragraphs(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is said about learning rates, above their figure."""
+    rates = _said(entry, "rates")
+    return (" ".join(rates),) if rates else ()
+
+
+def _said(entry: Mapping[str, Any], part: str) -> list[str]:
+    return [sentence["text"] for sentence in entry["comment"] if sentence["part"] == part]
 
 
 def comparisons(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -190,17 +197,19 @@ def _runs_cell(material: Material, arm: str) -> Cell:
 
 def _figures(material: Material, question: Question, entry: Mapping[str, Any], arms: Sequence[str]) -> list[Figure]:
     drawn = [arm for arm in arms if material.runs[arm]]
-    if not drawn:
-        return []
     values = [material.experiment.arms[arm].recipe.factor(question.factor or "optim.lr") for arm in arms]
     is_ordered = question.kind == "sweep" and all(type(value) in (int, float) for value in values)
     look = figures.looks(arms, CONTROL, is_ordered=is_ordered)
+    about_rates = rate_figures(material, question, look)
+    if not drawn:
+        return list(about_rates)
     dots = [_dots(material, question, arm, look[arm]) for arm in drawn]
     best = best_of_sweep(entry)
     if question.kind == "sweep" and len(drawn) > 1:
         found = [_sweep_figure(material, question, dots, None if best is None else str(best["arm"]))]
     else:
         found = [_dots_figure(material, question, dots)]
+    found += about_rates
     for key, title in _CURVES.items():
         series = [_series(material, arm, key, look[arm]) for arm in drawn]
         if any(len(run) > 1 and np.isfinite(run).any() for one in series for run in one.runs):

@@ -6,6 +6,7 @@
       runs/<arm>/<seed>/  config.json epochs.jsonl times.jsonl result.json predictions.npz probes.json
                           model.safetensors
       tuning/<arm>.json                              what was found before the runs, where a value was left to be found
+      ranges/<arm>.json                              the learning-rate range test, where rates are asked about
       tuning/<arm>/<rate>/<seed>/  config.json epochs.jsonl times.jsonl result.json
       superseded/<arm>/<seed>-<digest>/              runs of an earlier recipe, kept but not read
 
@@ -15,6 +16,7 @@
 
 from __future__ import annotations
 
+from paribus.store.ranges import RangeTest
 from paribus.store.records import (
     Arrays,
     Checkpoint,
@@ -39,6 +41,7 @@ __all__ = [
     "MadeFor",
     "Predictions",
     "Probes",
+    "RangeTest",
     "RateChoice",
     "Results",
     "Run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -87,6 +88,18 @@ def write(path: Path, content: bytes) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def set_aside(folder: Path, path: Path) -> None:
+    """Move a file of a result folder to `superseded/`, under the name of its content, if it is there."""
+    if not path.exists():
+        return
+    with writing(path):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        place = path.parent.relative_to(folder) / f"{path.stem}-{digest}{path.suffix}"
+        target = folder / "superseded" / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
 
 
 def make_folder(path: Path) -> None:

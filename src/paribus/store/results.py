@@ -19,7 +19,8 @@ from paribus.config import Recipe
 from paribus.errors import ConfigError, StoreError
 from paribus.experiment import Experiment, RunSpec
 from paribus.facts import Facts
-from paribus.store import files, tuning
+from paribus.store import files, ranges, tuning
+from paribus.store.ranges import RangeTest
 from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult
 from paribus.store.run import Run, RunWriter, TuningRun
 from paribus.store.tuning import Tuning
@@ -223,6 +224,14 @@ class Results:
         tuning.set_aside(self.folder, arm)
         self.tunings = {name: each for name, each in self.tunings.items() if name != arm}
         self.experiment = self.experiment.resolve({name: each.found for name, each in self.tunings.items()})
+
+    def write_range(self, test: RangeTest) -> None:
+        """Keep an arm's range test; one that was made for something else is set aside."""
+        ranges.write(self.folder, test)
+
+    def ranges(self) -> dict[str, RangeTest]:
+        """Read the range tests that were made with the recipes of the experiment's arms, by arm."""
+        return ranges.of_experiment(self.folder, self.experiment)
 
     def failures(self, arm: str) -> dict[int, str]:
         """Return the message of each seed whose run failed."""

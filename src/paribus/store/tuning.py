@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +17,15 @@ from paribus.store import files
 class TriedRate:
     """One learning rate of a grid: mean val accuracy (fraction) and val loss (nats) at the kept epochs.
 
-    A diverged run counts with accuracy 0; a mean over its infinite loss is None.
+    A diverged run counts with accuracy 0; a mean over its infinite loss is None. `val_accuracies` has one for each
+    seed, in their order; records of old have none.
     """
 
     lr: float
     val_accuracy: float
     val_loss: float | None
     diverged: int
+    val_accuracies: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def read(folder: Path, arm: str) -> Tuning | None:
         if epochs is not None:
             epochs = files.typed(EpochsChoice, epochs | {"rounds": tuple(map(tuple, epochs["rounds"]))}, path)
         if rate is not None:
-            tried = tuple(files.typed(TriedRate, each, path) for each in rate["tried"])
+            tried = tuple(_tried(each, path) for each in rate["tried"])
             lists = {"seeds": tuple(rate["seeds"]), "grid": tuple(rate["grid"]), "tried": tried}
             rate = files.typed(RateChoice, rate | lists, path)
         return Tuning(content["arm"], files.typed(MadeFor, content["made_for"], path), epochs, rate)
@@ -129,14 +129,7 @@ def write(folder: Path, tuning: Tuning) -> None:
 
 def set_aside(folder: Path, arm: str) -> None:
     """Move what was found for another recipe, data set or model code to `superseded/`, if there is anything."""
-    path = _path(folder, arm)
-    if not path.exists():
-        return
-    with files.writing(path):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-        target = folder / "superseded" / "tuning" / f"{arm}-{digest}.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, target)
+    files.set_aside(folder, _path(folder, arm))
 
 
 def of_experiment(folder: Path, experiment: Experiment) -> dict[str, Tuning]:
@@ -156,6 +149,10 @@ def of_experiment(folder: Path, experiment: Experiment) -> dict[str, Tuning]:
                 "of `experiment.seeds`, or choose another folder with --out."
             )
     return tunings
+
+
+def _tried(content: Mapping[str, Any], path: Path) -> TriedRate:
+    return files.typed(TriedRate, {**content, "val_accuracies": tuple(content.get("val_accuracies", ()))}, path)
 
 
 def _path(folder: Path, arm: str) -> Path:

@@ -1,0 +1,178 @@
+"""Learning-rate range tests in a process of their own, beside the runs: they run the users' networks, too.
+
+``python -m paribus.launch.range_process`` reads a job per line from stdin and writes a line to stdout for each that is
+done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from paribus import processes, rate_range, tuning
+from paribus.config import RATE
+from paribus.engines import ENGINES
+from paribus.errors import ParibusError
+from paribus.experiment import RunSpec
+from paribus.launch.launcher import Pack
+from paribus.launch.messages import decode_pack, encode_pack
+from paribus.launch.packs import Supplies
+from paribus.launch.progress import say
+from paribus.store import RangeTest, Results
+
+_ENGINE = "torch"
+_NICENESS = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One range test: what is trained, as a pack of its own, and at which rates."""
+
+    pack: Pack
+    rates: tuple[float, ...]
+
+
+def missing(results: Results, supplies: Supplies) -> list[Job]:
+    """Return the range tests that the experiment should have and the folder does not."""
+    tried = rate_range.wanted(results.experiment, results.tunings)
+    known = results.ranges()
+    jobs = [_job(results, supplies, arm, rate_range.rates_for(rates)) for arm, rates in tried.items()]
+    return [job for job in jobs if not _is_made(job, known.get(job.pack.specs[0].arm))]
+
+
+def _is_made(job: Job, known: RangeTest | None) -> bool:
+    """Whether a test is there already: of the same run, through the same rates."""
+    return known is not None and (known.digest, known.planned) == (job.pack.specs[0].digest, job.rates)
+
+
+def _job(results: Results, supplies: Supplies, arm: str, rates: tuple[float, ...]) -> Job:
+    """One test, by the first of the seeds that choose rates."""
+    from paribus.models import model_code_digest
+
+    recipe = results.experiment.arms[arm].recipe.with_factors({RATE: rates[0]})
+    prepared, code = supplies.data_of(recipe), model_code_digest(recipe.model)
+    seed = tuning.seeds(results.experiment)[0]
+    spec = RunSpec(arm, seed, recipe, prepared.fingerprint, ENGINES[_ENGINE].identity, code, is_tuning=True)
+    return Job(Pack((spec,), _ENGINE, prepared.folder), rates)
+
+
+@contextlib.contextmanager
+def making_range_tests(results: Results, supplies: Supplies) -> Iterator[None]:
+    """Make the range tests that are missing, beside what goes on inside, and keep each as soon as it is there.
+
+    Leaving by an error ends the process; what it had done is kept. A test that cannot be made is named on stderr and
+    tried again by the next `paribus run`: no run waits for it, and no verdict rests on it.
+    """
+    jobs = missing(results, supplies)
+    if not jobs:
+        yield
+        return
+    process = RangeProcess(jobs)
+    # Whatever ends the runs ends the process first, so that nothing waits for it.
+    with futures.ThreadPoolExecutor(1) as pool, contextlib.closing(process):
+        kept = pool.submit(_keep, process, results)
+        yield
+        kept.result()
+
+
+def _keep(process: RangeProcess, results: Results) -> None:
+    for answer in process.answers():
+        if isinstance(answer, RangeTest):
+            results.write_range(answer)
+        else:
+            say(answer)
+
+
+class RangeProcess:
+    """A process that makes range tests one after the other; it never gets Ctrl-C, and `close` ends it."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._is_closed = False
+        with processes.interrupts_held():
+            self._process = subprocess.Popen(
+                processes.command("paribus.launch.range_process"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=processes.environment(),
+                encoding="utf-8",
+            )
+
+    def answers(self) -> Iterator[RangeTest | str]:
+        """Yield each test as it is done, or a sentence on why there is none."""
+        open_ = [job.pack.specs[0].arm for job in self._jobs]
+        for line in self._lines():
+            answer, arm = json.loads(line), open_.pop(0)
+            if "failure" in answer:
+                yield _failed(arm, answer["failure"])
+            else:
+                yield RangeTest.from_json(answer, Path("ranges") / f"{arm}.json")
+        if not self._is_closed:
+            yield from (_failed(arm, f"its process ended with status {self._process.returncode}") for arm in open_)
+
+    def _lines(self) -> Iterator[str]:
+        with self._process as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):  # It has ended already, as its status will tell.
+                process.stdin.write("".join(_line(job) for job in self._jobs))
+                process.stdin.close()
+            yield from process.stdout
+
+    def close(self) -> None:
+        """End the process, whatever it is at; one that has ended stays as it is."""
+        if self._process.poll() is None:
+            self._is_closed = True
+            self._process.kill()
+            self._process.wait()
+
+
+def _failed(arm: str, why: str) -> str:
+    return f"The learning-rate range test of {arm} could not be made, and the report has none: {why}"
+
+
+def _line(job: Job) -> str:
+    return json.dumps({"pack": encode_pack(job.pack, Path()), "rates": job.rates}) + "\n"
+
+
+def main() -> None:
+    """Serve the jobs of stdin; what networks print goes to stderr, and one that asks for input finds none."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)  # The runs beside it are timed.
+    jobs = [json.loads(line) for line in sys.stdin]
+
+    import torch
+
+    torch.set_num_threads(processes.THREADS)
+    for job in jobs:
+        answers.write(json.dumps(_answer(job)) + "\n")
+        answers.flush()
+
+
+def _answer(job: dict[str, object]) -> dict[str, object]:
+    from paribus.data import load_prepared
+    from paribus.engines.range_test import range_test
+
+    pack, _ = decode_pack(json.loads(str(job["pack"])))
+    rates = job["rates"]
+    assert isinstance(rates, list)
+    try:
+        return asdict(range_test(pack.specs[0], load_prepared(pack.dataset), rates))
+    except ParibusError as error:
+        return {"failure": str(error)}
+    except Exception as error:  # noqa: BLE001
+        # Whatever a user's model does wrong must not cost the other tests, and its runs will say it at length.
+        return {"failure": f"{type(error).__name__}: {error}"}
+
+
+if __name__ == "__main__":
+    main()
