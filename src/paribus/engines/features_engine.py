@@ -56,7 +56,7 @@ class FeaturesEngine(Engine):
     """Solves for heads on the features of frozen backbones, and answers for the baselines that need no training."""
 
     def __init__(self) -> None:
-        self._backbones: dict[tuple[str, str | None, int | None, bool], tuple[Backbone, Extractor]] = {}
+        self._latest: tuple[tuple[object, ...], tuple[Backbone, Extractor]] | None = None
 
     def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
         """Solve for each run; see `Engine.fit`. There is nothing to go on from but the end."""
@@ -82,12 +82,14 @@ class FeaturesEngine(Engine):
 
     def _extractor(self, spec: RunSpec) -> tuple[Backbone, Extractor]:
         options = PretrainedOptions.model_validate(spec.recipe.model.options)
-        key = (options.weights, options.backbone, options.input, options.head == "imagenet")
-        if key not in self._backbones:
+        own_head = options.head == "imagenet"
+        key = (options.weights, options.backbone, options.input, own_head)
+        if self._latest is None or self._latest[0] != key:
+            self._latest = None  # Frees its memory first.
             weights = find_weights(options.weights, options.backbone)
-            backbone = build_backbone(weights, spec.seed, own_head=options.head == "imagenet", size=options.input)
-            self._backbones[key] = backbone, Extractor(backbone)
-        return self._backbones[key]
+            backbone = build_backbone(weights, spec.seed, own_head=own_head, size=options.input)
+            self._latest = key, (backbone, Extractor(backbone))
+        return self._latest[1]
 
     def _rows(self, spec: RunSpec, dataset: Dataset) -> tuple[Rows, Rows, Rows]:
         """Return train, val and test; features of a split of the source are computed once for all seeds."""
