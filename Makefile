@@ -76,6 +76,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/engine/together.py
 	$(BIN)/python benchmarks/launch/launch.py
 	$(BIN)/python benchmarks/loader/loader.py
+	$(BIN)/python benchmarks/transfer/transfer.py
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -49,7 +49,7 @@ def test_beside_a_solved_head_an_arm_is_retuned_alone(tmp_path: Path) -> None:
     assert rate_range.wanted(experiment, {}) == {}
     head = HEADS.format(weights=weights, arm='"model.head" = "nearest",', **SOLVED)
     with pytest.raises(
-        ConfigError, match="must stand where a network is trained, but `question.more.arms.more` solves"
+        ConfigError, match=r"must stand where a network is trained, but `question\.more\.arms\.more` solves"
     ):
         Experiment.parse(head)
 

@@ -309,6 +309,16 @@ def test_the_test_set_is_kept_once(results: Results) -> None:
     assert np.array_equal(read.labels, test.labels)
 
 
+def test_test_images_are_compressed_where_that_pays(results: Results) -> None:
+    rng = np.random.default_rng(0)
+    kinds = {"drawn": np.zeros((9, 3, 32, 32), np.uint8), "photos": rng.integers(0, 256, (9, 3, 32, 32), np.uint8)}
+    for name, images in kinds.items():
+        results.write_test_set(name, TestSet(images, np.zeros(9, np.int64), ("a", "b"), name))
+        assert np.array_equal(results.test_set(name).images, images)
+    sizes = {name: (results.folder / "data" / f"{name}.npz").stat().st_size for name in kinds}
+    assert sizes["drawn"] < kinds["drawn"].nbytes / 10 < kinds["photos"].nbytes < sizes["photos"]
+
+
 def test_what_is_not_there_says_how_to_make_it(results: Results) -> None:
     with pytest.raises(StoreError, match=r"verdicts.json` must exist, but it does not. Run `paribus run` again"):
         results.read_json("verdicts.json")

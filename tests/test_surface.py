@@ -15,10 +15,12 @@ import pytest
 import typer
 
 import paribus
+import paribus.transfer
 from paribus import engines, experiments
 from paribus.cli import main
 from paribus.cli.commands import app
 from paribus.experiment import CONTROL_RETUNED, Experiment
+from pretrained import write_weights
 
 ROOT = Path(__file__).parents[1]
 SNAPSHOT = Path(__file__).parent / "snapshots" / "cli.txt"
@@ -66,6 +68,14 @@ def test_import_costs_nothing() -> None:
 def test_the_domain_loads_no_torch() -> None:
     imports = "\n".join(f"import paribus.{name}" for name in DOMAIN)
     assert loaded_after(imports, *HEAVY) == []
+
+
+def test_which_weights_a_run_has_is_told_without_torch(tmp_path: Path) -> None:
+    """The process that conducts an experiment needs their digest only; what is asked for by name loads the rest."""
+    code = f"from paribus.transfer import find_weights\nfind_weights({str(write_weights(tmp_path))!r}).digest"
+    assert loaded_after(code, *HEAVY, "timm") == []
+    with pytest.raises(AttributeError, match=r"`paribus.transfer` has no attribute `Backbones`. It has Backbone, "):
+        paribus.transfer.Backbones  # noqa: B018
 
 
 def test_help_loads_nothing_heavy() -> None:

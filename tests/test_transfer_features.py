@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from paribus.data.pixels import decode
 from paribus.errors import DataError, ModelError
-from paribus.transfer import Backbone, Extractor, View, build_backbone, find_weights
+from paribus.processes import available_cores
+from paribus.transfer import Backbone, Extractor, Features, View, build_backbone, find_weights
 from paribus.transfer import features as module
 from paribus.transfer.features import Backend
 from pretrained import SIZE, real_weights, tiny_weights
@@ -129,7 +130,9 @@ def test_torch_serves_where_onnxruntime_fails_or_is_missing(
     assert extractor.features(images).backend == "torch" and "it cannot be imported" in str(extractor.refusal)
 
 
-def test_onnxruntime_has_torchs_threads(backbone: Backbone, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnxruntime_has_a_thread_per_core_and_they_decide_no_bit(
+    backbone: Backbone, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
@@ -138,11 +141,12 @@ def test_onnxruntime_has_torchs_threads(backbone: Backbone, images: Images, monk
             super().__init__(graph, options, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    torch.set_num_threads(2)
-    Extractor(backbone).features(images)
-    torch.set_num_threads(1)
-    Extractor(backbone).features(images)
-    assert asked == [2, 1]
+    found = [Extractor(backbone).features(images)]
+    monkeypatch.setattr(module, "available_cores", lambda: 1)
+    found.append(Extractor(backbone).features(images))
+    assert asked == [available_cores(), 1]
+    assert {each.backend for each in found} == {"onnxruntime"}
+    assert found[0].values.tobytes() == found[1].values.tobytes()
 
 
 def test_a_backbone_that_moves_gives_no_features(backbone: Backbone, images: Images, fresh_cache: Path) -> None:
@@ -196,24 +200,26 @@ def test_what_is_written_into_mapped_features_stays_in_the_process(
     assert np.array_equal(Extractor(backbone, "torch").features(images, "0f/train").values, first)
 
 
-def test_two_writers_of_one_file(
+def test_of_two_that_need_the_same_one_computes(
     backbone: Backbone, images: Images, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second finds nothing of the first's half-done work, finishes before it, and both leave one whole file."""
-    replace, others = os.replace, []
+    others: list[Features] = []
+    second = Thread(target=lambda: others.append(Extractor(backbone, "torch").features(images, "0f/train")))
 
-    def while_another_writes(temporary: Path, path: Path) -> None:
-        monkeypatch.setattr(os, "replace", replace)
-        assert not path.exists()
-        others.append(Extractor(backbone, "torch").features(images, "0f/train"))
-        replace(temporary, path)
+    extractor = Extractor(backbone, "torch")
+    compute = extractor._compute
 
-    monkeypatch.setattr(os, "replace", while_another_writes)
-    first = Extractor(backbone, "torch").features(images, "0f/train")
-    third = Extractor(backbone, "torch").features(images, "0f/train")
-    assert [each.cached for each in (others[0], first, third)] == [False, False, True]
-    assert others[0].values.tobytes() == first.values.tobytes() == third.values.tobytes()
-    assert len(_files(fresh_cache)) == 1
+    def slowly(*given: Any) -> Any:
+        second.start()
+        second.join(timeout=0.3)
+        assert second.is_alive() and _files(fresh_cache) == []
+        return compute(*given)
+
+    monkeypatch.setattr(extractor, "_compute", slowly)
+    first = extractor.features(images, "0f/train")
+    second.join()
+    assert not first.cached and others[0].cached
+    assert first.values.tobytes() == others[0].values.tobytes()
 
 
 @pytest.mark.real_data

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from paribus.errors import WeightsError
-from paribus.transfer import find_weights, named_weights
+from paribus.transfer import build_backbone, find_weights, named_weights
 from pretrained import CLASSES, SIZE, real_weights, write_weights
 
 
@@ -71,7 +71,6 @@ def test_a_tampered_file_is_refused(tmp_path: Path) -> None:
         ({"file": "../tiny.safetensors"}, r"`file` of .* must name a file beside it"),
         ({"labels": "names.txt"}, r"`labels` of .* must name a file beside it, but there is no `names.txt`"),
         ({"num_classes": CLASSES + 1}, r"must hold one line per class, 8, but holds 7"),
-        ({"architecture": "test_resnett"}, r"of timm, but got `test_resnett`\. Did you mean `test_resnet`\?"),
     ],
 )
 def test_a_faulty_sidecar_is_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
@@ -82,6 +81,15 @@ def test_a_faulty_sidecar_is_refused(tmp_path: Path, changes: dict[str, Any], te
     )
     with pytest.raises(WeightsError, match=text):
         find_weights(str(tmp_path / "bad.json"))
+
+
+def test_an_architecture_that_timm_lacks_is_refused_when_it_is_built(tmp_path: Path) -> None:
+    sidecar = write_weights(tmp_path)
+    content = json.loads(sidecar.read_text(encoding="utf-8")) | {"architecture": "test_resnett"}
+    sidecar.write_text(json.dumps(content), encoding="utf-8")
+    weights = find_weights(str(sidecar))
+    with pytest.raises(WeightsError, match=r"of timm, but got `test_resnett`\. Did you mean `test_resnet`\?"):
+        build_backbone(weights, 0)
 
 
 def test_what_is_no_sidecar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,11 @@ THREADS = 1
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "16777216"}
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def command(module: str, *arguments: str) -> list[str]:
     """Return the command line that runs a module of this package."""
     return [sys.executable, "-P", "-m", module, *arguments]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from paribus.config import Recipe
 from paribus.engines import native
@@ -91,8 +92,9 @@ def choose(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int, 
     )
 
 
+@cache
 def load(name: str) -> Engine:
-    """Import an engine of `ENGINES` and return an instance of it."""
+    """Import an engine of `ENGINES` and return the process's instance, which may keep what later runs need."""
     module, _, kind = ENGINES[name].target.partition(":")
     engine = getattr(importlib.import_module(module), kind)()
     assert isinstance(engine, Engine)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -20,12 +19,6 @@ from paribus.launch.launcher import EpochDone, Launcher, News, Pack, RunDone, Ru
 from paribus.launch.messages import encode_pack
 from paribus.store import Results
 
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, dict[str, Any]]]"
 
 
@@ -35,7 +28,7 @@ class LocalLauncher(Launcher):
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"`workers` must be at least 1, but got {workers}. Leave it out to use every core.")
-        self.workers = workers or available_cores()
+        self.workers = workers or processes.available_cores()
         self._inbox: Inbox = queue.SimpleQueue()  # Unlike Queue, an interrupt cannot leave it locked.
         self._processes: list[_Worker] = []
 

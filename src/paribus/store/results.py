@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tomllib
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import filelock
 import numpy as np
+import numpy.typing as npt
 
 from paribus import notebook
 from paribus.config import Recipe
@@ -246,7 +248,9 @@ class Results:
         files.make_folder(path.parent)
         buffer = io.BytesIO()
         names = np.asarray(test.class_names, dtype=np.str_)
-        np.savez_compressed(buffer, images=test.images, labels=test.labels, class_names=names, source=test.source)
+        # Photos hardly shrink: to compress them would take longer than to train heads on their features.
+        save = np.savez_compressed if _shrinks(test.images[:_SAMPLE]) else np.savez
+        save(buffer, images=test.images, labels=test.labels, class_names=names, source=test.source)
         files.write(path, buffer.getvalue())
 
     def test_set(self, fingerprint: str) -> TestSet:
@@ -295,6 +299,11 @@ class Results:
         return files.read_json(self.folder / name)
 
 
+def _shrinks(images: npt.NDArray[np.uint8]) -> bool:
+    content = images.tobytes()
+    return len(zlib.compress(content)) < len(content) / 2
+
+
 def _epochs(folder: Path) -> tuple[EpochRecord, ...]:
     lines = files.read_lines(folder / "epochs.jsonl")
     return tuple(files.typed(EpochRecord, line, folder / "epochs.jsonl") for line in lines)
@@ -308,6 +317,8 @@ def _recipe_in(folder: Path) -> Recipe | None:
         return None
 
 
+_SAMPLE = 8
+"""Test images from which it is judged whether compressing them pays."""
 _WHOLE = ("result.json", "predictions.npz", "model.safetensors", "epochs.jsonl", "times.jsonl")
 """What a finished run holds; one that lacks a part is trained again."""
 _WHOLE_TUNING = ("result.json", "epochs.jsonl", "times.jsonl")

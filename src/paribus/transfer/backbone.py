@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paribus.batches import Normalisation
 from paribus.errors import ModelError, WeightsError
 from paribus.seeding import derive, torch_generator
-from paribus.transfer.weights import Weights
+from paribus.transfer.weights import Weights, require_architecture
 
 _COUNTERS = "num_batches_tracked"
 
@@ -122,7 +122,8 @@ def build_backbone(weights: Weights, seed: int, *, own_head: bool = False, size:
         size: The side of the square that the network looks at, in pixels, instead of the one it was trained with.
 
     Raises:
-        WeightsError: If the weights do not fit the network to the last tensor, or have no head of their own.
+        WeightsError: If timm has no such network, or the weights do not fit it to the last tensor or have no head of
+            their own.
         ModelError: If the network cannot be built, or gives no features (N, num_features) for images of this size.
     """
     if own_head and not weights.num_classes:
@@ -237,6 +238,7 @@ def _network(weights: Weights, size: int | None) -> Any:
     import timm
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
+    require_architecture(weights.architecture)
     config = get_pretrained_cfg(weights.architecture) or PretrainedCfg()
     arguments = weights.model_args | {"num_classes": weights.num_classes}
     if size is not None and config.fixed_input_size:

@@ -10,12 +10,14 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import filelock
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from paribus.data.sources import cache_folder
 from paribus.errors import DataError, ModelError
+from paribus.processes import available_cores
 from paribus.transfer.backbone import Backbone, frozen
 
 Backend = Literal["onnxruntime", "torch"]
@@ -65,7 +68,10 @@ class Extractor:
     """Computes the features of a frozen backbone, by onnxruntime where that serves, else by torch.
 
     onnxruntime runs small backbones several times as fast on a CPU as torch. It is used if its features of the first
-    batch are those of torch, within `TOLERANCE`; `refusal` says why it was not used. It has as many threads as torch.
+    batch are those of torch, within `TOLERANCE`; `refusal` says why it was not used. It has a thread per core, however
+    many torch has: its features do not depend on that, and they are what a head's runs wait for.
+
+    Of several processes that need the same features at once, one computes them and the others wait for it.
 
     Images go through in batches of one size, the last one filled up with black ones: an image's features depend
     neither on how many there are nor on what is already kept.
@@ -96,17 +102,25 @@ class Extractor:
                 backbone has moved.
             DataError: If the cache is damaged or cannot be written.
         """
-        digest = None if source is None else self._digest(images, source, view)
-        kept = None if digest is None else _kept(digest, (len(images), self.backbone.num_features))
+        if source is None:
+            return self._computed(images, view)
+        digest, shape = self._digest(images, source, view), (len(images), self.backbone.num_features)
+        kept = _kept(digest, shape)
         if kept is not None:
             return kept
+        with _alone(digest):
+            kept = _kept(digest, shape)  # By whoever was here before.
+            if kept is not None:
+                return kept
+            found = self._computed(images, view)
+            _write(_path(digest, found.backend), found)
+        return found
+
+    def _computed(self, images: npt.NDArray[np.uint8], view: View | None) -> Features:
         start = time.perf_counter()
         values = self._compute(images, view)
         backend: Backend = "torch" if self._session is None else "onnxruntime"
-        features = Features(values, backend, cached=False, seconds=round(time.perf_counter() - start, 3))
-        if digest is not None:
-            _write(_path(digest, backend), features)
-        return features
+        return Features(values, backend, cached=False, seconds=round(time.perf_counter() - start, 3))
 
     def _digest(self, images: npt.NDArray[np.uint8], source: str, view: View | None) -> str:
         parts = (self.backbone.digest, self.wanted, _versions(), self.batch_size, source, images.shape)
@@ -173,8 +187,10 @@ def _session(backbone: Backbone, batch: Tensor) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = available_cores()
     options.inter_op_num_threads = 1
+    # Threads that spin while they wait would take the core from another process's run.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(_graph(backbone, batch), options, providers=["CPUExecutionProvider"])
 
@@ -248,17 +264,35 @@ def _mapped(path: Path, shape: tuple[int, int]) -> Array:
 
 def _write(path: Path, features: Features) -> None:
     """Write features so that another process sees all of them or none; the last of several writers stays."""
-    try:
+    with _writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        temporary = Path(folder, path.name)
+        with temporary.open("wb") as file:
+            np.save(file, features.values, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        _cost(temporary).write_text(json.dumps({"seconds": features.seconds}), encoding="utf-8")
+        os.replace(_cost(temporary), _cost(path))
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _alone(digest: str) -> Iterator[None]:
+    """Wait until no other process computes these features; the system frees the lock of one that dies."""
+    path = cache_folder() / "features" / f".{digest}.lock"
+    lock = filelock.FileLock(path)
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-            temporary = Path(folder, path.name)
-            with temporary.open("wb") as file:
-                np.save(file, features.values, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            _cost(temporary).write_text(json.dumps({"seconds": features.seconds}), encoding="utf-8")
-            os.replace(_cost(temporary), _cost(path))
-            os.replace(temporary, path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         raise DataError(

@@ -37,8 +37,8 @@ class Candidate:
 
     `accuracy` is the mean over repeated cross-validation, with Wilson's 95 % interval for this many images; `loss` the
     mean cross-entropy in nats. `behind` is the 95 % interval of its accuracy minus the best one's, None for the best;
-    `is_as_good` says that no difference is shown. `milliseconds` is the time for one image, on as many threads as torch
-    has. `parameters` are the backbone's. `on_front` says that none is both faster and more accurate.
+    `is_as_good` says that no difference is shown. `milliseconds` is the time for one image, on a thread per core.
+    `parameters` are the backbone's. `on_front` says that none is both faster and more accurate.
     """
 
     name: str

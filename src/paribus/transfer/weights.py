@@ -72,8 +72,11 @@ def find_weights(weights: str, architecture: str | None = None) -> Weights:
         architecture: A name of timm's, with a tag where the hub has several weights for it. A sidecar gives its own;
             if both are given they must agree.
 
+    A sidecar is read without timm, which takes seconds to load: whether timm can build its architecture shows when the
+    network is built.
+
     Raises:
-        WeightsError: If there are no such weights, they are damaged, or timm has no such architecture.
+        WeightsError: If there are no such weights, they are damaged, or timm, asked for its own, has none.
     """
     if weights not in (HUB, NONE):
         return _of_sidecar(_find_sidecar(weights), architecture)
@@ -140,7 +143,6 @@ def _find_sidecar(name: str) -> Path:
 
 def _of_sidecar(path: Path, architecture: str | None) -> Weights:
     sidecar = _read(path)
-    _require_architecture(sidecar.architecture)
     if architecture is not None and architecture.partition(".")[0] != sidecar.architecture:
         raise WeightsError(
             f"The backbone must be the one that the weights are for, but it is `{architecture}`, and `{path}` is for "
@@ -237,7 +239,8 @@ def _sha256(file: Path, size: int, changed_ns: int) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _require_architecture(name: str) -> None:
+def require_architecture(name: str) -> None:
+    """Raise WeightsError unless timm can build such a network."""
     import timm
 
     bare = name.partition(".")[0]
@@ -252,7 +255,7 @@ def _of_timm(name: str, *, downloaded: bool) -> Weights:
     import timm
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
-    _require_architecture(name)
+    require_architecture(name)
     architecture, _, tag = name.partition(".")
     known = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in known:
