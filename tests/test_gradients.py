@@ -92,6 +92,11 @@ def test_a_batch_is_cut_into_equal_parts_that_keep_to_the_budget(
     assert gradients.images_at_once(small(), IMAGES[:1], 1, TRAIN) == 1
 
 
+def test_the_budget_is_the_one_that_users_are_told() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "decisions" / "transfer-learning.md").read_text(encoding="utf-8")
+    assert f"equal parts that keep at most {gradients.BUDGET >> 30} GiB" in page
+
+
 def test_what_is_frozen_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small()
     for parameter in (*model[1].parameters(), *model[2].parameters()):

@@ -90,7 +90,7 @@ def test_what_belongs_to_steps_is_refused_for_a_head_that_is_solved_for(sidecar:
 def test_large_batches_are_seen_in_parts_where_statistics_are_frozen(
     sidecar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gradients, "BUDGET", 1 << 18)
+    monkeypatch.setattr(gradients, "BUDGET", 1 << 16)
     at_once = {}
     for name in ("all", "last-stage", "statistics-move"):
         run = TorchRun(spec_for(recipe(sidecar, **FINE_TUNED[name])), DATASET)
