@@ -136,7 +136,10 @@ def test_modes_come_out_as_they_went_in(sidecar: str) -> None:
     before = {name: module.training for name, module in model.named_modules()}
     early = model.early_stages()
     assert early is not None
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     early.outputs(DATASET.train.images[:4], "some/train")
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == learning
+    assert early.extractor.refusal is None, "onnxruntime serves here"
     assert {name: module.training for name, module in model.named_modules()} == before
     assert len(set(before.values())) == 2
 

@@ -177,12 +177,17 @@ def _answering(parts: Mapping[nn.Module, tuple[int, ...]], answers: Sequence[Ten
 
 @contextmanager
 def _at_rest(network: nn.Module) -> Iterator[None]:
-    """Have the network in eval mode and without gradients for a while; its modes come out as they went in."""
+    """Have the network in eval mode and without gradients for a while; all comes out as it went in."""
     modes = {module: module.training for module in network.modules()}
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.eval()
+    for parameter in learning:
+        parameter.requires_grad = False  # An export takes them for constants.
     try:
         with torch.no_grad():
             yield
     finally:
         for module, training in modes.items():
             module.training = training
+        for parameter in learning:
+            parameter.requires_grad = True
