@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from paribus.errors import RunError, StoreError
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment
 from paribus.launch import range_process
 from paribus.launch.packs import Supplies
-from paribus.launch.range_process import RangeProcess, making_range_tests, missing
+from paribus.launch.range_process import RangeProcess, make_range_tests, missing
 from paribus.report import write_report
 from paribus.report.material import Material
 from paribus.report.questions import section
@@ -230,8 +230,7 @@ def test_a_loss_that_is_not_finite_ends_it(monkeypatch: pytest.MonkeyPatch) -> N
 def tested(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The range tests of an experiment, made by their process."""
     results = folder(tmp_path_factory.mktemp("tested") / "result")
-    with making_range_tests(results, Supplies.gather(results.experiment, None, "auto")):
-        pass
+    make_range_tests(results, Supplies.gather(results.experiment, None, "auto"))
     return results
 
 
@@ -270,33 +269,40 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is_to_the_same_bits
     (results.folder / "ranges" / "relu.json").unlink()
     before = (results.folder / "ranges" / "control.json").stat().st_mtime_ns
     assert [job.pack.specs[0].arm for job in missing(results, supplies)] == ["relu"]
-    with making_range_tests(results, supplies):
-        pass
+    make_range_tests(results, supplies)
     assert (results.folder / "ranges" / "control.json").stat().st_mtime_ns == before
     for name in (CONTROL, "relu"):
         file = Path("ranges") / f"{name}.json"
         assert (results.folder / file).read_bytes() == (tested.folder / file).read_bytes()
     monkeypatch.setattr(range_process, "RangeProcess", lambda _: pytest.fail("nothing is missing"))
-    with making_range_tests(results, supplies):
-        pass
+    make_range_tests(results, supplies)
 
 
-def test_an_interruption_ends_the_process_and_keeps_what_is_whole(tmp_path: Path) -> None:
+def test_an_interruption_ends_the_process_and_keeps_what_is_whole(
+    tested: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = folder(tmp_path / "result")
-    processes_seen: list[RangeProcess] = []
+    kept: list[str] = []
 
-    class Seen(RangeProcess):
-        def __init__(self, jobs: Any) -> None:
-            super().__init__(jobs)
-            processes_seen.append(self)
+    class Interrupted(RangeProcess):
+        def answers(self) -> Iterator[RangeTest | str]:
+            for answer in super().answers():
+                assert isinstance(answer, RangeTest)
+                kept.append(answer.arm)
+                yield answer
+                raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(range_process, "RangeProcess", Seen)
-        with pytest.raises(KeyboardInterrupt), making_range_tests(results, supplies_of(results)):
-            raise KeyboardInterrupt
-    assert processes_seen[0]._process.poll() is not None
-    assert results.ranges() == {}
-    assert len(missing(results, supplies_of(results))) == 2
+        def close(self) -> None:
+            super().close()
+            kept.append(f"ended: {self._process.poll() is not None}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(range_process, "RangeProcess", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_range_tests(results, supplies_of(results))
+    assert kept == [CONTROL, "ended: True"]
+    assert results.ranges() == {CONTROL: tested.ranges()[CONTROL]}
+    assert [job.pack.specs[0].arm for job in missing(results, supplies_of(results))] == ["relu"]
 
 
 def test_what_was_made_for_another_recipe_is_not_read_and_set_aside(tested: Results, tmp_path: Path) -> None:
@@ -329,7 +335,9 @@ def test_a_damaged_file_is_named(tested: Results, tmp_path: Path) -> None:
         results.ranges()
 
 
-def test_a_network_that_fails_costs_its_own_test_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_that_fails_costs_its_own_test_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = tmp_path / "broken.py"
     model.write_text(
         "from torch import nn\nclass Broken(nn.Module):\n    def __init__(self):\n        print('noise')\n"
@@ -341,8 +349,8 @@ def test_a_network_that_fails_costs_its_own_test_only(tmp_path: Path, capsys: py
     spec = jobs[0].pack.specs[0]
     broken = dataclasses.replace(spec, arm="mine", recipe=spec.recipe.with_factors({"model.name": f"{model}:Broken"}))
     first = dataclasses.replace(jobs[0], pack=dataclasses.replace(jobs[0].pack, specs=(broken,)))
-    process = RangeProcess([first, jobs[1]])
-    range_process._keep(process, results)
+    monkeypatch.setattr(range_process, "missing", lambda *_: [first, jobs[1]])
+    make_range_tests(results, supplies_of(results))
     assert set(results.ranges()) == {jobs[1].pack.specs[0].arm}
     said = capsys.readouterr().err
     assert re.search(r"range test of mine could not be made, and the report has none: `.*Broken` .*no weights", said)
@@ -353,8 +361,7 @@ def test_a_process_that_dies_is_told(
 ) -> None:
     results = folder(tmp_path / "result")
     monkeypatch.setattr(processes, "command", lambda *_: ["false"])
-    with making_range_tests(results, supplies_of(results)):
-        pass
+    make_range_tests(results, supplies_of(results))
     said = capsys.readouterr().err.splitlines()
     assert [line.rpartition(": ")[2] for line in said] == ["its process ended with status 1"] * 2
     assert results.ranges() == {}

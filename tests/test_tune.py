@@ -105,7 +105,7 @@ def test_rates_are_found_on_val_and_trained(whole: Results) -> None:
     assert verdict["control"] == experiment.baseline("momentum-retuned")
 
 
-def test_range_tests_are_made_beside_the_runs_and_told(whole: Results) -> None:
+def test_range_tests_are_made_and_told(whole: Results) -> None:
     tests = whole.ranges()
     assert set(tests) == {CONTROL, "momentum-retuned"}
     for name, tuned in ((CONTROL, CONTROL_RETUNED), ("momentum-retuned", "momentum-retuned")):

@@ -21,7 +21,7 @@ from paribus.launch.launcher import Pack
 from paribus.launch.local import LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing, require_colours
 from paribus.launch.progress import say, warn
-from paribus.launch.range_process import making_range_tests
+from paribus.launch.range_process import make_range_tests
 from paribus.launch.survey_process import SurveyProcess, survey_apart
 from paribus.store import Results, TestSet
 from paribus.wording import count
@@ -104,8 +104,8 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         tune.find_epochs(results, supplies)
         with _surveying(results, supplies):
             tune.find_rates(supplies, trainer)
-            with making_range_tests(results, supplies):
-                trainer.train(_packs(results.experiment, supplies))
+            make_range_tests(results, supplies)
+            trainer.train(_packs(results.experiment, supplies))
         rebuild(results)
     if trainer.failed:
         _raise_failed(trainer)

@@ -1,4 +1,4 @@
-"""Learning-rate range tests in a process of their own, beside the runs: they run the users' networks, too.
+"""Learning-rate range tests in a process of their own, before the runs, because they run the users' networks.
 
 ``python -m paribus.launch.range_process`` reads a job per line from stdin and writes a line to stdout for each that is
 done.
@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent import futures
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from paribus.launch.progress import say
 from paribus.store import RangeTest, Results
 
 _ENGINE = "torch"
-_NICENESS = 10
 
 
 @dataclass(frozen=True)
@@ -63,31 +61,21 @@ def _job(results: Results, supplies: Supplies, arm: str, rates: tuple[float, ...
     return Job(Pack((spec,), _ENGINE, prepared.folder), rates)
 
 
-@contextlib.contextmanager
-def making_range_tests(results: Results, supplies: Supplies) -> Iterator[None]:
-    """Make the range tests that are missing, beside what goes on inside, and keep each as soon as it is there.
+def make_range_tests(results: Results, supplies: Supplies) -> None:
+    """Make the range tests that are missing, with no runs beside them, and keep each as soon as it is there.
 
-    Leaving by an error ends the process; what it had done is kept. A test that cannot be made is named on stderr and
-    tried again by the next `paribus run`: no run waits for it, and no verdict rests on it.
+    A test that cannot be made is named on stderr and tried again by the next `paribus run`: no run waits for it, and no
+    verdict rests on it. Whatever ends this ends the process; what it had done is kept.
     """
     jobs = missing(results, supplies)
     if not jobs:
-        yield
         return
-    process = RangeProcess(jobs)
-    # Whatever ends the runs ends the process first, so that nothing waits for it.
-    with futures.ThreadPoolExecutor(1) as pool, contextlib.closing(process):
-        kept = pool.submit(_keep, process, results)
-        yield
-        kept.result()
-
-
-def _keep(process: RangeProcess, results: Results) -> None:
-    for answer in process.answers():
-        if isinstance(answer, RangeTest):
-            results.write_range(answer)
-        else:
-            say(answer)
+    with contextlib.closing(RangeProcess(jobs)) as process:
+        for answer in process.answers():
+            if isinstance(answer, RangeTest):
+                results.write_range(answer)
+            else:
+                say(answer)
 
 
 class RangeProcess:
@@ -95,7 +83,6 @@ class RangeProcess:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
-        self._is_closed = False
         with processes.interrupts_held():
             self._process = subprocess.Popen(
                 processes.command("paribus.launch.range_process"),
@@ -114,8 +101,7 @@ class RangeProcess:
                 yield _failed(arm, answer["failure"])
             else:
                 yield RangeTest.from_json(answer, Path("ranges") / f"{arm}.json")
-        if not self._is_closed:
-            yield from (_failed(arm, f"its process ended with status {self._process.returncode}") for arm in open_)
+        yield from (_failed(arm, f"its process ended with status {self._process.returncode}") for arm in open_)
 
     def _lines(self) -> Iterator[str]:
         with self._process as process:
@@ -129,7 +115,6 @@ class RangeProcess:
     def close(self) -> None:
         """End the process, whatever it is at; one that has ended stays as it is."""
         if self._process.poll() is None:
-            self._is_closed = True
             self._process.kill()
             self._process.wait()
 
@@ -146,8 +131,6 @@ def main() -> None:
     """Serve the jobs of stdin; what networks print goes to stderr, and one that asks for input finds none."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)  # The runs beside it are timed.
     jobs = [json.loads(line) for line in sys.stdin]
 
     import torch
