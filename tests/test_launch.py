@@ -389,7 +389,7 @@ def lines_written(out: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in out.glob("runs/*/*/epochs.jsonl"))
 
 
-def wait_for(condition: object, timeout_s: float = 60.0) -> None:
+def wait_for(condition: object, timeout_s: float = 180.0) -> None:
     assert callable(condition)
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -133,7 +133,7 @@ def test_killed_while_tuning_and_gone_on_with_one_worker_equals_uninterrupted_wi
     file.write_text(TINY, encoding="utf-8")
     command = [sys.executable, "-c", RUN, str(file), str(out)]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(list(out.glob("tuning/*/*/*/result.json"))) < 5:
         assert time.monotonic() < deadline, "no tuning run came to its end"
         time.sleep(0.01)
