@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from paribus.experiment import Experiment
+from pretrained import write_weights
 
 BENCH = Path(__file__).parents[1] / "benchmarks" / "transfer"
 
@@ -52,6 +55,32 @@ def test_every_row_of_the_table_is_measured(transfer: ModuleType) -> None:
 def test_epochs_that_were_not_made_count_at_the_median(transfer: ModuleType) -> None:
     assert transfer.whole(30.0, [8.0, 4.0, 5.0]) == 30.0 + 22 * 5.0
     assert transfer.whole(100.0, [4.0] * 25) == 100.0
+
+
+def test_the_tutorial_is_run_as_it_is_asked_for(
+    transfer: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    def run(program: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(program)
+        said = f"epoch 1: val accuracy 0.9500\n{json.dumps({'epoch_seconds': [4.0, 6.0], 'test_accuracy': accuracy})}\n"
+        return subprocess.CompletedProcess(program, 0, said)
+
+    (tmp_path / "dogs-vs-cats" / "train").mkdir(parents=True)
+    monkeypatch.setenv("PARIBUS_DATA", str(tmp_path))
+    sidecar = write_weights(tmp_path)
+    monkeypatch.setenv("PARIBUS_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(transfer.finetune, "WEIGHTS", sidecar.name)
+    monkeypatch.setattr(transfer.subprocess, "run", run)
+    accuracy = 0.95
+    assert 23 * 5.0 <= transfer.tutorial(2, 0) < 23 * 5.0 + 10
+    (program,) = asked
+    assert program[2:4] == [str(tmp_path / "dogs-vs-cats"), str(sidecar.with_name("tiny.json"))]
+    assert program[4:] == ["--epochs", "2", "--workers", "0"]
+    accuracy = 0.5
+    with pytest.raises(RuntimeError, match=r"but is on 0\.5"):
+        transfer.tutorial(2, 0)
 
 
 def test_nobody_is_timed_for_doing_nothing(transfer: ModuleType) -> None:
