@@ -201,7 +201,7 @@ def test_comments_are_quoted(full: Results, page: Page) -> None:
 
 def test_figures_say_in_words_what_they_show(page: Page) -> None:
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 5 * 4 + 2
+    assert len(drawings) == 5 * 4 + 2 + 1  # Of rates, where a sweep asks about them.
     for attributes in drawings:
         assert attributes["role"] == "img"
         assert len(str(attributes["aria-label"])) > 40
