@@ -139,7 +139,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Report]]:
     """Figures say nothing that is read here, and drawing them would be most of the time."""
     folder = tmp_path_factory.mktemp("reports")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("learning_curves", "seed_dots", "sweep_curve", "confusion", "class_accuracy"):
+        for name in ("learning_curves", "seed_dots", "sweep_curve", "rate_search", "confusion", "class_accuracy"):
             patch.setattr(figures, name, lambda *_: "<svg></svg>")
         yield [make(folder / str(number), number) for number in range(REPORTS)]
 
