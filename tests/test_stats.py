@@ -179,6 +179,12 @@ def test_quantile_and_tail_of_a_standard_error_undo_each_other(
     assert error.upper_tail(-quantile) == pytest.approx(1 - upper)
 
 
+def test_a_tail_is_found_where_one_part_of_the_error_is_nothing_but_rounding() -> None:
+    error = stats.StandardError(0.0001, 1, 1.734723475976807e-20, 49)
+    assert error.upper_tail(3.0) == pytest.approx(float(scipy_stats.t.sf(3.0, 1)))
+    assert error.upper_tail(-3.0) == pytest.approx(float(scipy_stats.t.cdf(3.0, 1)))
+
+
 def test_crossed_without_any_variation_gives_no_interval() -> None:
     found = crossed(np.full((3, 8), 0.5), np.full((3, 8), 0.25))
     assert (found.difference, found.error, found.ci95, found.p) == (0.25, None, None, None)

@@ -53,13 +53,17 @@ class StandardError:
             return 1 - self.upper_tail(-distance)
         parts = ((self.seeds, self.seeds_df), (self.examples, self.examples_df))
         tails = [max(float(stdtr(df, -distance)), _SMALLEST) for variance, df in parts if variance]
-        low, high = min(tails), max(tails)  # The tail lies between them, as the quantile does between the quantiles.
-        if self.quantile(low) <= distance:
-            return low
-        if self.quantile(high) >= distance:
-            return high
-        root = brentq(lambda log: self.quantile(math.exp(log)) - distance, math.log(low), math.log(high), xtol=1e-9)
-        return math.exp(root)
+
+        def beyond(log: float) -> float:
+            return self.quantile(math.exp(log)) - distance
+
+        # The tail lies between those of the parts, as the quantile does between theirs; equal ones differ by rounding.
+        low, high = math.log(min(tails)), math.log(max(tails))
+        if beyond(low) <= 0:
+            return math.exp(low)
+        if beyond(high) >= 0:
+            return math.exp(high)
+        return math.exp(brentq(beyond, low, high, xtol=1e-9))
 
     def two_sided(self, difference: float) -> float:
         """Return the p value of a difference, against none."""
