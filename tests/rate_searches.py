@@ -1,4 +1,4 @@
-"""An experiment whose rates are found, written without training: for tests of range tests and of what is told of them."""
+"""An experiment whose rates are found, written without training: for tests of range tests and of what is told."""
 
 from __future__ import annotations
 
