@@ -55,7 +55,6 @@ arms.dropout = { "model.dropout" = 0.2 }
 RUN = """
 import sys
 from pathlib import Path
-from typing import Any
 from paribus.experiment import Experiment
 from paribus.launch.conduct import RunOptions, run
 run(Experiment.load(sys.argv[1]), RunOptions(out=Path(sys.argv[2]), workers=int(sys.argv[3])))
