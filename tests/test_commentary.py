@@ -283,6 +283,14 @@ def test_two_changes_at_once_are_told_beside_each_alone(tmp_path: Path) -> None:
     assert f"`relu-max` adds {beyond:+.2f} points (95 % interval over seeds " in text.replace("\u2212", "-")
 
 
+def test_factors_that_are_lists_are_told_apart_too(tmp_path: Path) -> None:
+    more = 'arms.cropped = { "augment.crop_scale" = [0.5, 1.0] }\n'
+    text = TOML.replace("@seeds", "3").replace("arms.max =", f"{more}arms.max =")
+    accuracy = {"control": 0.8, "relu": 0.85, "max": 0.83, "relu-max": 0.95}
+    results = write_results(tmp_path / "result", Experiment.parse(text), accuracy, test_examples=400)
+    assert len([each for each in _texts(results, "both") if each.startswith("Each change alone")]) == 1
+
+
 FALLING, TURNING = (0.3, 0.25, 0.2, 0.15, 0.1), (0.3, 0.1, 0.12, 0.15, 0.2)
 CLIMBING, DROPPING = (0.8, 0.85, 0.9, 0.93, 0.95), (0.8, 0.95, 0.94, 0.92, 0.9)
 

@@ -54,5 +54,6 @@ def _parts(material: Material, name: str) -> list[str]:
     factors = dict(material.experiment.arms[name].factors)
     if len(factors) != 2:
         return []
-    by_factors = {tuple(other.factors.items()): other.name for other in material.experiment.arms.values()}
-    return [by_factors[(factor,)] for factor in factors.items() if (factor,) in by_factors]
+    arms = material.experiment.arms.values()
+    found = [[other.name for other in arms if other.factors == {key: value}] for key, value in factors.items()]
+    return [names[-1] for names in found if names]
