@@ -26,7 +26,8 @@ ROOT = Path(__file__).parent.parent
 GALLERY = ROOT / "docs" / "gallery"
 BLOCK = re.compile(r"(<!-- (\w+) (\S+): begin -->\n).*?(<!-- end -->)", re.DOTALL)
 EXPERIMENTS = sorted((ROOT / "docs" / "experiments").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "docs" / "decisions" / "native-engine.md", *EXPERIMENTS]
+DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("native-engine", "transfer-learning")]
+PAGES = [ROOT / "README.md", *DECISIONS, *EXPERIMENTS]
 
 
 def verdicts_of(name: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def engine(train: Split, what: str) -> Epoch:
         }
     )
     few = Split(train.images[:10], train.labels[:10])  # No pass over train looks at val or test.
-    dataset = Dataset("sign-digits", "0", tuple("0123456789"), train, few, few)
+    dataset = Dataset("sign-digits", f"sign-digits, {IMAGES} of them", tuple("0123456789"), train, few, few)
     run = TorchRun(RunSpec("arm", 0, recipe, dataset.fingerprint, "torch"), dataset)
     number = itertools.count(1)
 
