@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from paribus.augment import Augmenter
 from paribus.config import AugmentConfig, Recipe
 from paribus.engines import choose, torch_engine
+from paribus.engines.range_test import range_test
 from paribus.engines.torch_engine import TorchEngine, TorchRun
 from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
@@ -53,7 +54,7 @@ def test_going_on_gives_the_networks_own_logits(
     model.eval()
     with torch.no_grad():
         wanted = model(model.normalisation.apply(torch.from_numpy(images).float()))
-        found = early.rest(early.outputs(images, f"{architecture}/{train}"))
+        found = early.rest(early.outputs(images, f"{architecture}/{train}").outputs)
     assert found.numpy() == pytest.approx(wanted.numpy(), rel=1e-3, abs=1e-3)
     assert {name for name, _ in early.extractor.backbone.network.named_parameters()}
 
@@ -69,15 +70,24 @@ def test_frozen_stages_see_each_image_once(sidecar: str) -> None:
     hook.remove()
     assert len(given) == 2 * (run.steps_per_epoch + 1)  # A pass over val is one batch.
     assert all(outputs.untyped_storage().nbytes() == 4 for outputs in given)  # One zero, as large as wanted.
-    assert run.kept_train.shape == (len(DATASET.train), *run.early.shape)
+    assert run.kept_train.outputs.shape == (len(DATASET.train), *run.early.shape)
+
+
+def test_a_range_test_runs_frozen_stages_once_too(sidecar: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = range_test(spec_for(recipe(sidecar)), DATASET, [0.001, 0.01])
+    monkeypatch.setattr(torch_engine, "MOST_KEPT", 0)
+    assert kept.losses == pytest.approx(range_test(spec_for(recipe(sidecar)), DATASET, [0.001, 0.01]).losses, rel=1e-3)
 
 
 def test_training_is_the_same_whether_stages_are_kept_or_run(sidecar: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_for(recipe(sidecar))
     kept_epochs, kept = fit_one(TorchEngine(), spec)
+    again = fit_one(TorchEngine(), spec)[1]
+    assert kept.result.features_seconds == again.result.features_seconds > 0, "told, whichever run had to compute them"
     monkeypatch.setattr(torch_engine, "MOST_KEPT", 0)
     run_epochs, run = fit_one(TorchEngine(), spec)
     assert TorchRun(spec, DATASET).early is None
+    assert run.result.features_seconds == 0
     for one, other in zip(kept_epochs, run_epochs, strict=True):
         assert one.record.train_loss == pytest.approx(other.record.train_loss, rel=1e-3)
         assert one.record.val_loss == pytest.approx(other.record.val_loss, rel=1e-3)

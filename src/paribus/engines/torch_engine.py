@@ -22,7 +22,7 @@ from paribus.models.pretrained import Pretrained
 from paribus.optim import WeightAverage, build_optimizer, set_rate, update
 from paribus.probes import layer_gradient_norms
 from paribus.store import Arrays
-from paribus.transfer import EarlyStages
+from paribus.transfer import EarlyStages, Kept
 
 MOST_KEPT = 1 << 31
 """The most numbers, 8 GiB, that are kept of what frozen stages give; of more images they run in every epoch."""
@@ -55,19 +55,23 @@ class TorchRun(Run):
         return early
 
     @cached_property
-    def kept_train(self) -> torch.Tensor:
-        """What the frozen stages give for the source's training images, (N, *shape)."""
+    def kept_train(self) -> Kept:
+        """What the frozen stages give for the source's training images."""
         assert self.early is not None
         return self.early.outputs(self.dataset.train.images, f"{self.dataset.fingerprint}/train")
 
     @cached_property
-    def kept_val(self) -> torch.Tensor:
-        """What the frozen stages give for the validation images, (N, *shape)."""
+    def kept_val(self) -> Kept:
+        """What the frozen stages give for the validation images; nothing more is computed where these are of train."""
         assert self.early is not None
         if self.drawn.val_indices is not None:
-            return self.kept_train[torch.from_numpy(self.drawn.val_indices)]
+            return Kept(self.kept_train.outputs[torch.from_numpy(self.drawn.val_indices)], 0.0)
         name = "test" if self.val_is_test else "val"
         return self.early.outputs(self.drawn.val.images, f"{self.dataset.fingerprint}/{name}")
+
+    def prepare(self) -> float:
+        """See `Run.prepare`: what the frozen stages give."""
+        return 0.0 if self.early is None else self.kept_train.seconds + self.kept_val.seconds
 
     def pass_over_train(self, epoch: int) -> Sums:
         """Make one update per batch: the training loop."""
@@ -101,7 +105,7 @@ class TorchRun(Run):
         """See `Run.seen`; what frozen stages gave, where that is kept."""
         if model is not self.model or self.early is None:
             return super().seen(model, indices, augmenter)
-        return self.early.rest, self.kept_train[indices]
+        return self.early.rest, self.kept_train.outputs[indices]
 
     def logits(self, batches: Batches) -> torch.Tensor:
         """See `Run.logits`."""
@@ -109,7 +113,7 @@ class TorchRun(Run):
             return logits_of(self.trained_model(), batches, self.normalisation)
         self.model.eval()
         with torch.inference_mode():
-            return torch.cat([self.early.rest(some) for some in self.kept_val.split(BATCH)])
+            return torch.cat([self.early.rest(some) for some in self.kept_val.outputs.split(BATCH)])
 
     def gradient_norms(self) -> dict[str, float] | None:
         """See `Run.gradient_norms`."""
@@ -159,7 +163,7 @@ class TorchEngine(SerialEngine):
         """See `SerialEngine.trial`; what frozen stages give is taken to be kept already."""
         run = TorchRun(spec, dataset)
         if run.early is not None:
-            run.kept_train = torch.zeros(len(run.train), *run.early.shape)
+            run.kept_train = Kept(torch.zeros(len(run.train), *run.early.shape), 0.0)
         return run
 
 

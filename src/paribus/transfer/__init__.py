@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paribus.transfer.backbone import frozen as frozen
     from paribus.transfer.backbone import stages as stages
     from paribus.transfer.early import EarlyStages as EarlyStages
+    from paribus.transfer.early import Kept as Kept
     from paribus.transfer.features import Extractor as Extractor
     from paribus.transfer.features import Features as Features
     from paribus.transfer.features import View as View
@@ -38,6 +39,7 @@ __all__ = [
     "EarlyStages",
     "Extractor",
     "Features",
+    "Kept",
     "LogisticHead",
     "Preprocessing",
     "Strength",
@@ -66,7 +68,7 @@ def __getattr__(name: str) -> Any:
 
 _HOMES = {
     "backbone": ("Backbone", "Classifier", "Preprocessing", "build_backbone", "frozen", "stages"),
-    "early": ("EarlyStages",),
+    "early": ("EarlyStages", "Kept"),
     "features": ("Extractor", "Features", "View"),
     "heads": (
         "LogisticHead",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,14 @@ from paribus.transfer.weights import Weights
 
 TOLERANCE = 1e-4
 """The largest difference that going on from kept outputs may make to a logit, as a share of the largest."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What frozen stages give for images, float32 (N, *shape), and the seconds that it took, once."""
+
+    outputs: Tensor
+    seconds: float
 
 
 class EarlyStages:
@@ -67,7 +76,7 @@ class EarlyStages:
             difference = (early.rest(given[-1][1]) - wanted).abs().max()
         return early if difference <= TOLERANCE * wanted.abs().max() else None
 
-    def outputs(self, images: npt.NDArray[np.uint8], source: str) -> Tensor:
+    def outputs(self, images: npt.NDArray[np.uint8], source: str) -> Kept:
         """Return what the last frozen part gives for prepared images, from the cache where it is kept.
 
         Args:
@@ -75,15 +84,15 @@ class EarlyStages:
             source: What the images are; see `Extractor.features`.
 
         Returns:
-            float32 (N, *shape), mapped into memory.
+            These, mapped into memory, and the seconds that they took, now or at another time.
 
         Raises:
             ModelError: If the images do not fit, or a frozen part has moved.
             DataError: If the cache is damaged or cannot be written.
         """
         with _at_rest(self.network):
-            values = self.extractor.features(images, source).values
-        return torch.from_numpy(values).view(-1, *self.shape)
+            features = self.extractor.features(images, source)
+        return Kept(torch.from_numpy(features.values).view(-1, *self.shape), features.seconds)
 
 
 class Rest(nn.Module):
