@@ -53,10 +53,12 @@ arms.dropout = { "model.dropout" = 0.2 }
 """
 
 RUN = """
+import signal
 import sys
 from pathlib import Path
 from paribus.experiment import Experiment
 from paribus.launch.conduct import RunOptions, run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Behind a shell's `&` it would be ignored.
 run(Experiment.load(sys.argv[1]), RunOptions(out=Path(sys.argv[2]), workers=int(sys.argv[3])))
 """
 
