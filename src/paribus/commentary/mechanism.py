@@ -98,7 +98,7 @@ def _all_probed(runs: Sequence[tuple[Run, Probes | None]]) -> bool:
 
 def _p(own: list[float] | None, against: list[float] | None) -> float | None:
     """P value of the paired t test that the mean difference is zero, None where nothing varies or there is nothing."""
-    from scipy import stats
+    from scipy.special import stdtr
 
     count = len(own or against or ())
     if not count:
@@ -108,7 +108,7 @@ def _p(own: list[float] | None, against: list[float] | None) -> float | None:
     mean, sd = float(differences.mean()), float(differences.std(ddof=1))
     if sd <= 1e-12 * abs(mean) or sd == 0:
         return None
-    return float(2 * stats.t.sf(abs(mean) / (sd / math.sqrt(count)), count - 1))
+    return float(2 * stdtr(count - 1, -abs(mean) / (sd / math.sqrt(count))))
 
 
 def _told(found: _Difference, pair: Pair) -> str:

@@ -130,10 +130,10 @@ def _runs_through_classes(labels: Indices, groups: int) -> bool:
     there could be than to what chance gives, and be too high for chance by the binomial distribution, which is the
     wider one: neighbouring ascents exclude each other.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
     counts = np.bincount(labels)
     ascents, most = len(labels) - groups, len(labels) - int(counts.max())
     by_chance = float(1 - ((counts / len(labels)) ** 2).sum()) / 2
     is_regular = ascents > (most + by_chance * len(labels)) / 2
-    return bool(is_regular and binom.sf(ascents - 1, len(labels) - 1, by_chance) < CHANCE)
+    return bool(is_regular and bdtrc(ascents - 1, len(labels) - 1, by_chance) < CHANCE)

@@ -164,8 +164,6 @@ def error_of_mean(squares: MeanSquares, n: int, m: int) -> StandardError:
 
 
 def _over_examples(d: Floats, binary: bool) -> CrossedComparison:
-    from scipy import stats
-
     m, mean = len(d), float(d.mean())
     test: Literal["mcnemar", "t over examples"] = "mcnemar" if binary else "t over examples"
     if np.ptp(d) == 0:
@@ -173,6 +171,8 @@ def _over_examples(d: Floats, binary: bool) -> CrossedComparison:
     error = StandardError(0.0, 0.0, float(d.var(ddof=1)) / m, m - 1)
     p = error.two_sided(mean)
     if binary:
+        from scipy import stats
+
         gained, lost = int((d > 0).sum()), int((d < 0).sum())
         p = float(stats.binomtest(gained, gained + lost).pvalue)
     return CrossedComparison(1, m, mean, error, error.ci95(mean), p, test)

@@ -64,25 +64,25 @@ def power_to_find(difference: float, variances: Variances, size: tuple[int, int]
         size: At least 2 seeds and 2 examples.
         alpha: Level of the two-sided test, already divided by the number of comparisons.
     """
-    from scipy import stats
+    from scipy.special import stdtr
 
     se, df, quantile = _expected(variances, size, alpha / 2)
-    return float(stats.t.cdf(difference / se - quantile, df))
+    return float(stdtr(df, difference / se - quantile))
 
 
 def smallest_difference(variances: Variances, size: tuple[int, int], alpha: float) -> float:
     """Return the true difference that `power_to_find` gives 80 %, in the metric's unit; arguments as there."""
-    from scipy import stats
+    from scipy.special import stdtrit
 
     se, df, quantile = _expected(variances, size, alpha / 2)
-    return float(se * (quantile + stats.t.ppf(POWER, df)))
+    return float(se * (quantile + stdtrit(df, POWER)))
 
 
 def _power_of_equivalence(difference: float, margin: float, variances: Variances, size: tuple[int, int]) -> float:
-    from scipy import stats
+    from scipy.special import stdtr
 
     se, df, bar = _expected(variances, size, LEVEL / 2)
-    within = stats.t.cdf((margin - difference) / se - bar, df) - stats.t.cdf(bar - (margin + difference) / se, df)
+    within = stdtr(df, (margin - difference) / se - bar) - stdtr(df, bar - (margin + difference) / se)
     return float(within)
 
 
