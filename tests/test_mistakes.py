@@ -26,7 +26,7 @@ from paribus.experiment import Experiment
 from paribus.facts import Facts, ModelFacts
 from paribus.launch import conduct
 from paribus.models import build_model
-from paribus.survey import observe
+from paribus.survey.behaviour import observe
 from paribus.testing.engines import DATASET, fit_one, spec_for
 from paribus.testing.synthetic import write_results
 

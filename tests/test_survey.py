@@ -25,7 +25,8 @@ from paribus.experiment import Arm, Experiment
 from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts
 from paribus.models import build_model
 from paribus.store import Results
-from paribus.survey import copies, near_copies, observe, survey
+from paribus.survey import copies, near_copies, survey
+from paribus.survey.behaviour import observe
 
 Images = npt.NDArray[np.uint8]
 PAIR = ("test", "train")
@@ -310,7 +311,7 @@ class Raises(nn.Module):
 
 
 def test_a_network_that_fails_is_named_and_the_data_are_still_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paribus.survey.build_model", lambda *_: Raises())
+    monkeypatch.setattr("paribus.survey.networks.build_model", lambda *_: Raises())
     facts = survey(EXPERIMENT, digits)
     assert len(facts.data) == 1
     assert facts.models == ()

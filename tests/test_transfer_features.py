@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from threading import Thread
@@ -20,7 +19,7 @@ from paribus.errors import DataError, ModelError
 from paribus.processes import available_cores
 from paribus.transfer import Backbone, Extractor, Features, View, build_backbone, find_weights
 from paribus.transfer import features as module
-from paribus.transfer.features import Backend
+from paribus.transfer.feature_cache import Backend, has_any
 from pretrained import SIZE, real_weights, tiny_weights
 
 Images = npt.NDArray[np.uint8]
@@ -38,7 +37,7 @@ def images() -> Images:
 
 
 def _files(cache: Path) -> list[Path]:
-    return sorted((cache / "features").glob("*.npy"))
+    return sorted((cache / "features").glob("*/*.npy"))
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
@@ -79,16 +78,28 @@ def test_what_decides_features_decides_where_they_are_kept(
     def computed(which: Backbone, source: str = "0f/train", view: View | None = None) -> bool:
         return not Extractor(which, "torch").features(images, source, view).cached
 
-    seen = backbone.preprocessing
+    assert not has_any(backbone.digest)
     assert computed(backbone) and not computed(backbone)
+    assert has_any(backbone.digest)
     assert computed(backbone, "0f/val")
-    assert computed(dataclasses.replace(backbone, preprocessing=dataclasses.replace(seen, mean=(0.1, 0.2, 0.3))))
-    assert computed(dataclasses.replace(backbone, preprocessing=dataclasses.replace(seen, size=(SIZE, SIZE + 1))))
     assert computed(backbone, view=View("same", lambda some, _: some))
+    (tmp_path / "other").mkdir()
+    assert computed(build_backbone(tiny_weights(tmp_path / "other", mean=[0.1, 0.2, 0.3]), 0))
+    assert computed(build_backbone(backbone.weights, 0, size=SIZE + 1))
+    assert computed(build_backbone(backbone.weights, 0, own_head=True))
+    assert not computed(build_backbone(backbone.weights, 1)), "weights that are loaded owe nothing to a seed"
+    assert len(_files(fresh_cache)) == 6
+
+
+def test_a_backbone_that_has_moved_is_refused_even_where_its_features_are_kept(
+    backbone: Backbone, images: Images, fresh_cache: Path
+) -> None:
+    extractor = Extractor(backbone, "torch")
+    extractor.features(images, "0f/train")
     with torch.no_grad():
         next(iter(backbone.network.parameters()))[0, 0, 0, 0] += 1
-    assert computed(backbone)
-    assert len(_files(fresh_cache)) == 6
+    with pytest.raises(ModelError, match=r"A frozen network must not move, but 1 of its \d+ parameters and buffers"):
+        extractor.features(images, "0f/train")
 
 
 def test_views_change_images_before_they_are_cropped(backbone: Backbone, images: Images) -> None:
@@ -164,7 +175,7 @@ def test_a_damaged_cache_is_refused(backbone: Backbone, images: Images, fresh_ca
     extractor.features(images, "0f/train")
     (file,) = _files(fresh_cache)
     np.save(file, np.zeros((3, 96), np.float32))
-    with pytest.raises(DataError, match=r"must hold float32 \(19, 96\), but holds float32 \(3, 96\)\. Delete this"):
+    with pytest.raises(DataError, match=r"must hold float32 features of 19 images, but holds float32 \(3, 96\)\. Del"):
         extractor.features(images, "0f/train")
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(DataError, match=r"must hold features, but cannot be read: .* Delete this file and run again"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,13 @@ from torch import nn
 from paribus.augment import Augmenter
 from paribus.config import Recipe
 from paribus.data import draw
-from paribus.engines import choose, features_engine, gradients
+from paribus.engines import choose, gradients
 from paribus.engines.engine import EpochEnd, RunEnd
 from paribus.engines.features_engine import FeaturesEngine, solved_head
 from paribus.engines.torch_engine import TorchEngine, TorchRun
 from paribus.errors import ConfigError, ModelError
 from paribus.experiment import Experiment
+from paribus.launch import ahead
 from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
@@ -283,7 +287,7 @@ def test_a_backbone_is_built_once_and_only_for_who_looks_at_images(
         built.append(options["size"])
         return build_backbone(*args, **options)
 
-    monkeypatch.setattr(features_engine, "build_backbone", counted)
+    monkeypatch.setattr("paribus.transfer.backbone.build_backbone", counted)
     most = spec_for(recipe(sidecar, head="majority"))
     assert FeaturesEngine().seconds_per_example(most, DATASET) == 0
     fit_one(FeaturesEngine(), most)
@@ -292,6 +296,44 @@ def test_a_backbone_is_built_once_and_only_for_who_looks_at_images(
     fit_one(FeaturesEngine(), spec_for(recipe(sidecar)))
     solved_head(spec_for(recipe(sidecar, train="all", start="head")), DATASET)
     assert built == [SIDE]
+
+
+HEADS_ON_DIGITS = """
+import sys
+from paribus.data import load_prepared, prepare
+from paribus.engines.features_engine import FeaturesEngine
+from paribus.experiment import Experiment, RunSpec
+recipe = Experiment.load(sys.argv[1]).control
+prepared = prepare(recipe.data)
+spec = RunSpec("control", 0, recipe, prepared.fingerprint, "features-1")
+*_, end = FeaturesEngine().fit([spec], load_prepared(prepared.folder), {})
+print(end.result.test_loss, "torch" in sys.modules, "timm" in sys.modules)
+"""
+
+
+def test_where_features_are_kept_heads_need_neither_torch_nor_timm(sidecar: str, tmp_path: Path) -> None:
+    given = tables(sidecar, input=32, strength=0.1) | {"data": {"name": "digits", "size": 32, "train_size": 100}}
+    lines = [f"{name} = {_inline(table)}" for name, table in given.items()]
+    toml = tmp_path / "head.toml"
+    toml.write_text(
+        "\n".join(["[experiment]", 'name = "head"', "margin = 0.01", "[control]", *lines]), encoding="utf-8"
+    )
+    experiment = Experiment.load(toml)
+    assert ahead.modules(experiment, 0) == ("timm", "onnxruntime", "sklearn.linear_model")
+    assert ahead.modules(experiment, 1) == ("sklearn.linear_model",)
+    command = [sys.executable, "-c", HEADS_ON_DIGITS, str(toml)]
+    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
+    assert said[0][1:] == ["True", "True"] and said[1][1:] == ["False", "False"]
+    assert said[0][0] == said[1][0]
+    assert ahead.modules(experiment, 0) == ("sklearn.linear_model",)
+    majority = Experiment.load(toml, ["control.model.head=majority"])
+    assert ahead.modules(majority, 0) == ("sklearn.linear_model",)
+    trained = Experiment.load(toml, ["control.model.train=all", "control.optim.name=sgd", "control.optim.lr=0.1"])
+    assert ahead.modules(trained, 0) == ahead.modules(trained, 1) == ("torch",)
+
+
+def _inline(table: dict[str, Any]) -> str:
+    return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items()) + " }"
 
 
 def test_who_serves_what(sidecar: str) -> None:

@@ -32,7 +32,7 @@ def environment() -> dict[str, str]:
     It imports from where this process does, not from the working directory, where a torch.py may lie.
     """
     path = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
-    return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS)}
+    return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
 
 
 @contextlib.contextmanager

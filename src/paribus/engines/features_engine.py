@@ -1,4 +1,7 @@
-"""The engine for heads on frozen features: nothing is trained step by step, so there is one record."""
+"""The engine for heads on frozen features: nothing is trained step by step, so there is one record.
+
+Where features are kept, neither torch nor timm is imported, which would take longer than a head.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from paribus.augment import Augmenter
 from paribus.config import AugmentConfig, PretrainedOptions
 from paribus.data import Dataset, Split, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
@@ -19,12 +22,12 @@ from paribus.experiment import RunSpec
 from paribus.metrics import cross_entropy
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult
 from paribus.transfer import (
-    Extractor,
     Features,
     LogisticHead,
-    View,
+    Wanted,
     Weights,
-    build_backbone,
+    backbone_digest,
+    cached,
     choose_strength,
     find_weights,
     fit_logistic,
@@ -33,6 +36,9 @@ from paribus.transfer import (
     majority,
     nearest_neighbour,
 )
+
+if TYPE_CHECKING:
+    from paribus.transfer import Extractor, View
 
 Array = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -107,7 +113,7 @@ class FeaturesEngine(Engine):
 def solved_head(spec: RunSpec, dataset: Dataset) -> LogisticHead:
     """Solve for the head from which a run's fine-tuning begins, on the backbone that it begins with."""
     options = _options(spec)
-    features = _extractor(options).features(dataset.train.images, f"{dataset.fingerprint}/train").values
+    features = _features(options, dataset.train.images, f"{dataset.fingerprint}/train").values
     indices = draw(dataset, spec.recipe.data, spec.seed).train_indices
     rows = Rows(features[indices], dataset.train.labels[indices])
     return _logistic(rows, dataset.num_classes, options, spec.seed)
@@ -115,6 +121,17 @@ def solved_head(spec: RunSpec, dataset: Dataset) -> LogisticHead:
 
 def _options(spec: RunSpec) -> PretrainedOptions:
     return PretrainedOptions.model_validate(spec.recipe.model.options)
+
+
+def _features(
+    options: PretrainedOptions, images: npt.NDArray[np.uint8], source: str, view: View | None = None
+) -> Features:
+    """Return the features of images, see `Extractor.features`; the backbone is built only if they are not kept."""
+    weights, own_head = find_weights(options.weights, options.backbone), options.head == "imagenet"
+    digest = backbone_digest(weights, _SEED, own_head=own_head, size=options.input)
+    size, name = weights.size_at(options.input), None if view is None else view.name
+    wanted = Wanted(digest, size, source, images.shape, name)
+    return cached(wanted, lambda: _extractor(options).computed(images, view))
 
 
 def _extractor(options: PretrainedOptions) -> Extractor:
@@ -125,7 +142,9 @@ def _extractor(options: PretrainedOptions) -> Extractor:
 @lru_cache(maxsize=2)
 def _extractor_of(weights: Weights, size: int | None, *, own_head: bool) -> Extractor:
     """Build a backbone that runs share, one after another; weights are loaded, so that no seed draws any."""
-    return Extractor(build_backbone(weights, 0, own_head=own_head, size=size))
+    from paribus.transfer import Extractor, build_backbone
+
+    return Extractor(build_backbone(weights, _SEED, own_head=own_head, size=size))
 
 
 def _parts(spec: RunSpec, dataset: Dataset) -> Parts:
@@ -137,7 +156,7 @@ def _parts(spec: RunSpec, dataset: Dataset) -> Parts:
         nonlocal seconds
         if options.head == "majority":
             return Rows(np.zeros((len(split), 1), dtype=np.float32), split.labels)
-        found = _extractor(options).features(split.images, f"{dataset.fingerprint}/{name}")
+        found = _features(options, split.images, f"{dataset.fingerprint}/{name}")
         seconds += found.seconds
         return Rows(found.values, split.labels)
 
@@ -159,10 +178,14 @@ def _view(spec: RunSpec, dataset: Dataset, epoch: int) -> Features | None:
     augment = spec.recipe.augment
     if augment == AugmentConfig():
         return None
-    extractor, images = _extractor(_options(spec)), dataset.train.images
-    augmenter = Augmenter(augment, spec.seed, epoch, len(images), size=extractor.backbone.preprocessing.size)
+    from paribus.augment import Augmenter
+    from paribus.transfer import View
+
+    options, images = _options(spec), dataset.train.images
+    size = find_weights(options.weights, options.backbone).size_at(options.input)
+    augmenter = Augmenter(augment, spec.seed, epoch, len(images), size=size)
     view = View(f"{augment.model_dump_json()}, seed {spec.seed}, epoch {epoch}", augmenter.change)
-    return extractor.features(images, f"{dataset.fingerprint}/train", view)
+    return _features(options, images, f"{dataset.fingerprint}/train", view)
 
 
 def _result(spec: RunSpec, record: EpochRecord, solved: Solved, parts: Parts, seconds: float) -> RunResult:
@@ -231,3 +254,7 @@ def _record(solved: Solved, parts: Parts) -> EpochRecord:
 
 def _accuracy(logits: Array, labels: Labels) -> float:
     return float((logits.argmax(axis=1) == labels).mean())
+
+
+_SEED = 0
+"""Draws no weight of a backbone that is built here, as all are loaded."""

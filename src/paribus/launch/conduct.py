@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from paribus.engines.native import build
 from paribus.errors import DataError, RunError
 from paribus.experiment import CONTROL, Arm, Experiment
 from paribus.facts import Facts
-from paribus.launch import environment, tune
+from paribus.launch import ahead, environment, tune
 from paribus.launch.launcher import Pack
 from paribus.launch.local import LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing, require_colours
@@ -92,7 +93,8 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
     results = Results(options.folder(experiment), experiment)
     with results.lock(), contextlib.closing(launcher):
         if not any(EPOCHS in arm.recipe.unfound for arm in results.experiment.arms.values()):
-            launcher.start(results.count_unfinished())  # Else epochs are timed first, beside nothing else.
+            # Else epochs are timed first, beside nothing else.
+            launcher.start(results.count_unfinished(), partial(ahead.modules, experiment))
         supplies = Supplies.gather(experiment, options.data_dir, options.engine)
         _require_splits(experiment, supplies)
         names = _engines_of(experiment, supplies)

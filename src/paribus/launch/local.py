@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from paribus import processes
@@ -32,10 +32,13 @@ class LocalLauncher(Launcher):
         self._inbox: Inbox = queue.SimpleQueue()  # Unlike Queue, an interrupt cannot leave it locked.
         self._processes: list[_Worker] = []
 
-    def start(self, runs: int) -> None:
-        """Begin as many processes as that many runs will use; they load torch while the caller prepares the runs."""
-        wanted = min(self.workers, runs) - len(self._processes)
-        self._processes += [_Worker(self._inbox) for _ in range(wanted)]
+    def start(self, runs: int, ahead: Callable[[int], Sequence[str]] = lambda _: ()) -> None:
+        """Begin as many processes as that many runs will use.
+
+        `ahead` says by a process's number, from 0, which modules it imports while the caller prepares the runs.
+        """
+        numbers = range(len(self._processes), min(self.workers, runs))
+        self._processes += [_Worker(self._inbox, ahead(number)) for number in numbers]
 
     def launch(self, packs: Sequence[Pack], results: Results) -> Iterator[News]:
         """Train the packs; see `Launcher.launch`. The workers wait for more until `close`; leaving early ends them."""
@@ -74,12 +77,12 @@ def _replace(worker: _Worker, workers: list[_Worker], inbox: Inbox) -> _Worker:
 class _Worker:
     """One process, the pack that it trains, and the runs of it that are not done."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, ahead: Sequence[str] = ()) -> None:
         self.pack: Pack | None = None
         self.open: dict[str, RunSpec] = {}  # By digest.
         with processes.interrupts_held():
             self.process = subprocess.Popen(
-                processes.command("paribus.launch.worker", str(processes.THREADS)),
+                processes.command("paribus.launch.worker", *ahead),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=processes.environment(),

@@ -1,11 +1,12 @@
 """One worker process: ``python -m paribus.launch.worker`` reads packs from stdin and writes news to stdout.
 
-It trains with one thread unless told otherwise, writes to the store itself, and ends when stdin ends, so that no
-worker outlives its launcher.
+It writes to the store itself, and ends when stdin ends, so that no worker outlives its launcher. Its arguments are
+modules that it imports while it waits for the first pack.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -13,10 +14,9 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
-
-import torch
 
 from paribus import engines
 from paribus.data import load_prepared
@@ -28,10 +28,10 @@ from paribus.store import Results, RunWriter
 
 
 def main() -> None:
-    """Serve packs until stdin ends; the one argument is the number of threads."""
+    """Serve packs until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle.
     packs, news = _take_stdin(), _take_stdout()
-    torch.set_num_threads(int(sys.argv[1]))
+    threading.Thread(target=_import, args=(sys.argv[1:],), daemon=True).start()
     requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(packs, requests), daemon=True).start()
     while True:
@@ -42,6 +42,11 @@ def main() -> None:
             _say(news, encode("fatal", message=str(error)))
             return
         _say(news, encode("idle"))
+
+
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        importlib.import_module(name)
 
 
 def _train(pack: Pack, folder: Path, news: TextIO) -> None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from paribus.batches import Batches, Normalisation
 from paribus.config import DataConfig
 from paribus.data import Dataset, Drawn, Split, draw
 from paribus.errors import ModelError, ParibusError
 from paribus.experiment import Arm, Experiment
 from paribus.facts import DataFacts, Facts, ModelFacts
-from paribus.models import build_model
-from paribus.survey.behaviour import observe
 from paribus.survey.overlap import copies, near_copies, shared_groups
 from paribus.wording import named
 
-__all__ = ["Load", "copies", "near_copies", "observe", "shared_groups", "survey"]
+__all__ = ["Load", "copies", "near_copies", "shared_groups", "survey"]
 
 Load = Callable[[DataConfig], Dataset]
-IMAGES = 32
-"""Images that a network is tried on, evenly spaced over train."""
 
 
 def survey(experiment: Experiment, load: Load) -> Facts:
@@ -52,13 +46,19 @@ def survey(experiment: Experiment, load: Load) -> Facts:
                 continue  # What lies between its layers is timm's choice, and the engines keep still what is frozen.
             key = f"{arm.recipe.model.model_dump_json()} {dataset.image_shape} {dataset.num_classes}"
             networks.setdefault(key, (dataset, []))[1].append(arm)
-    models = []
-    for dataset, arms in networks.values():
+    models = list(_looked_at(networks.values(), seed, unseen))
+    return Facts(tuple(data), tuple(models), tuple(unseen))
+
+
+def _looked_at(networks: Iterable[tuple[Dataset, list[Arm]]], seed: int, unseen: list[str]) -> Iterator[ModelFacts]:
+    """Yield what is seen of each network; where there is none, torch is not imported. Adds to `unseen`."""
+    for dataset, arms in networks:
+        from paribus.survey.networks import model_facts
+
         try:
-            models.append(_model_facts(dataset, arms, seed))
+            yield model_facts(dataset, arms, seed)
         except ModelError as error:
             unseen.append(f"The network of {named([arm.name for arm in arms])}: {error}")
-    return Facts(tuple(data), tuple(models), tuple(unseen))
 
 
 def _alike(experiment: Experiment) -> list[list[Arm]]:
@@ -103,19 +103,3 @@ def _groups(dataset: Dataset, drawn: Drawn) -> dict[str, npt.NDArray[np.int64]] 
     elif not drawn.val_is_test and (val := of(drawn.val)) is not None:
         groups["val"] = val
     return groups | {"test": test}
-
-
-def _model_facts(dataset: Dataset, arms: list[Arm], seed: int) -> ModelFacts:
-    config = arms[0].recipe.model
-    model = build_model(config, dataset.image_shape, dataset.num_classes, seed)
-    batches = Batches(dataset.train)
-    chosen = torch.linspace(0, len(dataset.train) - 1, IMAGES).long()
-    images = Normalisation.of(batches.images, chosen).apply(batches.gather(chosen))
-    try:
-        seen = observe(model, images)
-    except Exception as error:  # A user's network may fail in any way; a run of it then says so in full.
-        raise ModelError(
-            f"`{config.name}` must take a batch of images in training and in evaluation, but raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    return ModelFacts(tuple(arm.name for arm in arms), config.name, dataset.num_classes, seen)

@@ -8,13 +8,11 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from paribus.facts import Copies, SharedGroups
 
 Images = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.floating]
 SIDE = 6
 SAME = 0.995
 """Correlation of two images over all pixels from which they are one picture. Different pictures stay below: the
@@ -85,32 +83,45 @@ def shared_groups(groups: Mapping[str, npt.NDArray[np.int64]]) -> tuple[SharedGr
     return tuple(found)
 
 
-def _alike(test: Tensor, train: Tensor) -> list[tuple[int, int]]:
+def _alike(test: Rows, train: Rows) -> list[tuple[int, int]]:
     """Return each test row that correlates with a training row enough, with the one with which it does most."""
     best: dict[int, tuple[float, int]] = {}
     for first in range(0, len(test), _BLOCK):
         for second in range(0, len(train), _BLOCK):
             likeness = test[first : first + _BLOCK] @ train[second : second + _BLOCK].T
-            for row in torch.nonzero(likeness.amax(dim=1) >= SAME).flatten().tolist():
-                value, place = likeness[row].max(dim=0)
-                found = (float(value), second + int(place))
+            for row in np.flatnonzero(likeness.max(axis=1) >= SAME).tolist():
+                place = int(likeness[row].argmax())
+                found = (float(likeness[row, place]), second + place)
                 best[first + row] = max(best.get(first + row, found), found)
     return sorted((row, place) for row, (_, place) in best.items())
 
 
-def _small(images: Images) -> Tensor:
+def _small(images: Images) -> Rows:
+    """Shrink images to SIDE x SIDE grey ones, each pixel the mean of those that it covers in part or whole."""
+    down, across = (_windows(side) for side in images.shape[2:])
     parts = [
-        functional.adaptive_avg_pool2d(torch.from_numpy(images[start : start + _BLOCK]).float(), SIDE)
+        down @ images[start : start + _BLOCK].mean(axis=1, dtype=np.float32) @ across.T
         for start in range(0, len(images), _BLOCK)
     ]
-    return _unit(torch.cat(parts).mean(dim=1))
+    return _unit(np.concatenate(parts))
 
 
-def _centred(images: Images) -> Tensor:
-    return _unit(torch.from_numpy(images).double())
+def _windows(side: int) -> npt.NDArray[np.float32]:
+    """Return what takes the mean of SIDE windows along one side, float32 (SIDE, side)."""
+    weights = np.zeros((SIDE, side), dtype=np.float32)
+    for index in range(SIDE):
+        first, last = index * side // SIDE, -(-(index + 1) * side // SIDE)
+        weights[index, first:last] = 1 / (last - first)
+    return weights
 
 
-def _unit(images: Tensor) -> Tensor:
+def _centred(images: Images) -> Rows:
+    return _unit(images.astype(np.float64))
+
+
+def _unit(images: Rows) -> Rows:
     """Return rows of mean 0 and length 1; a row that is one colour throughout becomes 0 and resembles nothing."""
-    rows = images.flatten(1)
-    return functional.normalize(rows - rows.mean(dim=1, keepdim=True), dim=1)
+    rows = images.reshape(len(images), -1)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    unit: Rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from paribus.transfer.backbone import stages as stages
     from paribus.transfer.early import EarlyStages as EarlyStages
     from paribus.transfer.early import Kept as Kept
+    from paribus.transfer.feature_cache import Features as Features
+    from paribus.transfer.feature_cache import Wanted as Wanted
+    from paribus.transfer.feature_cache import cached as cached
     from paribus.transfer.features import Extractor as Extractor
-    from paribus.transfer.features import Features as Features
     from paribus.transfer.features import View as View
     from paribus.transfer.heads import LogisticHead as LogisticHead
     from paribus.transfer.heads import Strength as Strength
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from paribus.transfer.heads import nearest_neighbour as nearest_neighbour
     from paribus.transfer.heads import out_of_fold as out_of_fold
     from paribus.transfer.weights import Weights as Weights
+    from paribus.transfer.weights import backbone_digest as backbone_digest
     from paribus.transfer.weights import find_weights as find_weights
     from paribus.transfer.weights import named_weights as named_weights
 
@@ -44,8 +47,11 @@ __all__ = [
     "Preprocessing",
     "Strength",
     "View",
+    "Wanted",
     "Weights",
+    "backbone_digest",
     "build_backbone",
+    "cached",
     "choose_strength",
     "find_weights",
     "fit_logistic",
@@ -69,7 +75,8 @@ def __getattr__(name: str) -> Any:
 _HOMES = {
     "backbone": ("Backbone", "Classifier", "Preprocessing", "build_backbone", "frozen", "stages"),
     "early": ("EarlyStages", "Kept"),
-    "features": ("Extractor", "Features", "View"),
+    "feature_cache": ("Features", "Wanted", "cached"),
+    "features": ("Extractor", "View"),
     "heads": (
         "LogisticHead",
         "Strength",
@@ -81,6 +88,6 @@ _HOMES = {
         "nearest_neighbour",
         "out_of_fold",
     ),
-    "weights": ("Weights", "find_weights", "named_weights"),
+    "weights": ("Weights", "backbone_digest", "find_weights", "named_weights"),
 }
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

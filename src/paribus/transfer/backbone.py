@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paribus.batches import Normalisation
 from paribus.errors import ModelError, WeightsError
 from paribus.seeding import derive, torch_generator
-from paribus.transfer.weights import Weights, require_architecture
+from paribus.transfer.weights import Weights, backbone_digest, require_architecture
 
 _COUNTERS = "num_batches_tracked"
 
@@ -70,20 +70,16 @@ class Backbone:
     """A network with its weights, on the CPU in eval mode, and what it is shown.
 
     `network` takes float32 (N, C, *preprocessing.size) and gives (N, num_features): features, or logits where it has
-    kept its own head.
+    kept its own head. `digest` is of all that decides its outputs, and `built` are the `state_digests` that it began
+    with.
     """
 
     network: nn.Module
     weights: Weights
     preprocessing: Preprocessing
     num_features: int
-
-    @property
-    def digest(self) -> str:
-        """A hexadecimal digest of all that decides its outputs, from the values that the network holds now."""
-        state = "/".join(f"{name}={digest}" for name, digest in state_digests(self.network).items())
-        text = f"{self.weights.architecture}|{sorted(self.weights.model_args.items())}|{self.preprocessing}|{state}"
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    digest: str
+    built: Mapping[str, str]
 
 
 class Classifier(nn.Module):
@@ -131,7 +127,7 @@ def build_backbone(weights: Weights, seed: int, *, own_head: bool = False, size:
             f"Weights must come with a head where its classes are asked for, but those of `{weights.architecture}` "
             f"({weights.file or weights.source}) have none. Choose weights that have one."
         )
-    side = (size, size) if size is not None else weights.input_size[1:]
+    side = weights.size_at(size)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "init"))
         network = _network(weights, size)
@@ -141,7 +137,9 @@ def build_backbone(weights: Weights, seed: int, *, own_head: bool = False, size:
             network.reset_classifier(0)
     network.eval().to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(side, weights.mean, weights.std)
-    return Backbone(network, weights, preprocessing, _num_features(network, weights, preprocessing, own_head=own_head))
+    num_features = _num_features(network, weights, preprocessing, own_head=own_head)
+    digest = backbone_digest(weights, seed, own_head=own_head, size=size)
+    return Backbone(network, weights, preprocessing, num_features, digest, state_digests(network))
 
 
 def stages(network: nn.Module) -> dict[str, int]:
@@ -205,6 +203,11 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
             module.training = training
 
 
+def require_as_built(backbone: Backbone) -> None:
+    """Raise ModelError if a parameter or buffer has changed since the backbone was built."""
+    _require_same(backbone.built, state_digests(backbone.network))
+
+
 def state_digests(network: nn.Module) -> dict[str, str]:
     """Return a digest of each parameter's and buffer's values by name, buffers that are not saved included."""
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
@@ -218,14 +221,17 @@ def _digest(tensor: Tensor) -> str:
     ).hexdigest()
 
 
-def _require_unmoved(network: nn.Module, before: dict[str, str]) -> None:
+def _require_unmoved(network: nn.Module, before: Mapping[str, str]) -> None:
     training = [name or "the network itself" for name, module in network.named_modules() if module.training]
     if training:
         raise ModelError(
             f"A frozen network must stay in eval mode, but {len(training)} of its modules are in training mode, first "
             f"`{training[0]}`. Batch normalisation moves there: do not call `train()` on it."
         )
-    after = state_digests(network)
+    _require_same(before, state_digests(network))
+
+
+def _require_same(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     moved = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if moved:
         raise ModelError(

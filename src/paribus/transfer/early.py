@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from paribus.transfer.backbone import Backbone, Preprocessing
+from paribus.transfer.backbone import Backbone, Preprocessing, state_digests
 from paribus.transfer.features import Extractor
 from paribus.transfer.weights import Weights
 
@@ -53,7 +54,10 @@ class EarlyStages:
         self.rest = Rest(network, parts, preprocessing)
         self.shape = list(parts.values())[-1]
         until = _Until(network, list(parts))
-        self.extractor = Extractor(Backbone(until, weights, preprocessing, math.prod(self.shape)))
+        built = state_digests(until)
+        decides = f"{weights.architecture}|{sorted(weights.model_args.items())}|{preprocessing}|{sorted(built.items())}"
+        digest = hashlib.blake2b(decides.encode(), digest_size=16).hexdigest()
+        self.extractor = Extractor(Backbone(until, weights, preprocessing, math.prod(self.shape), digest, built))
 
     @classmethod
     def of(cls, network: nn.Module, preprocessing: Preprocessing, weights: Weights) -> EarlyStages | None:

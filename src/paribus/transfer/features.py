@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import io
-import json
-import os
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from paribus.data.sources import cache_folder
-from paribus.errors import DataError, ModelError
+from paribus.errors import ModelError
 from paribus.processes import available_cores
-from paribus.transfer.backbone import Backbone, frozen
-
-Backend = Literal["onnxruntime", "torch"]
-Array = npt.NDArray[np.float32]
+from paribus.transfer.backbone import Backbone, frozen, require_as_built
+from paribus.transfer.feature_cache import Array, Backend, Features, Wanted, cached, images_per_batch
 
 TOLERANCE = 1e-4
 """The largest difference between the two backends' features on a batch, as a share of the largest feature."""
-_MOST_IN_A_BATCH = 8
-_PIXELS_OF_A_BATCH = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -48,20 +34,6 @@ class View:
 
     name: str
     change: Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Features:
-    """Features float32 (N, num_features), one row per image, and how they came to be.
-
-    `backend` computed them in that many `seconds`; `cached` says that this was at another time. `values` that were read
-    from the cache are mapped into memory; what is written into them stays this process's own.
-    """
-
-    values: Array
-    backend: Backend
-    cached: bool
-    seconds: float
 
 
 class Extractor:
@@ -82,9 +54,8 @@ class Extractor:
     """
 
     def __init__(self, backbone: Backbone, backend: Backend | None = None) -> None:
-        self.backbone, self.wanted = backbone, backend
-        height, width = backbone.preprocessing.size
-        self.batch_size = max(1, min(_MOST_IN_A_BATCH, _PIXELS_OF_A_BATCH // (height * width)))
+        self.backbone, self.backend = backbone, backend
+        self.batch_size = images_per_batch(backbone.preprocessing.size)
         self.refusal: str | None = None
         self._session: Any = None
         self._has_chosen = False
@@ -99,33 +70,26 @@ class Extractor:
 
         Raises:
             ModelError: If the images do not fit the backbone, onnxruntime was insisted on and cannot serve, or the
-                backbone has moved.
+                backbone has moved since it was built.
             DataError: If the cache is damaged or cannot be written.
         """
+        require_as_built(self.backbone)
         if source is None:
-            return self._computed(images, view)
-        digest, shape = self._digest(images, source, view), (len(images), self.backbone.num_features)
-        kept = _kept(digest, shape)
-        if kept is not None:
-            return kept
-        with _alone(digest):
-            kept = _kept(digest, shape)  # By whoever was here before.
-            if kept is not None:
-                return kept
-            found = self._computed(images, view)
-            _write(_path(digest, found.backend), found)
-        return found
+            return self.computed(images, view)
+        return cached(self.wanting(images.shape, source, view), lambda: self.computed(images, view))
 
-    def _computed(self, images: npt.NDArray[np.uint8], view: View | None) -> Features:
+    def wanting(self, shape: tuple[int, ...], source: str, view: View | None = None) -> Wanted:
+        """Return by what features of images of a shape (N, C, H, W) are kept; see `features`."""
+        backbone = self.backbone
+        name = None if view is None else view.name
+        return Wanted(backbone.digest, backbone.preprocessing.size, source, shape, name, self.backend)
+
+    def computed(self, images: npt.NDArray[np.uint8], view: View | None = None) -> Features:
+        """Compute features, whatever is kept; see `features`."""
         start = time.perf_counter()
         values = self._compute(images, view)
         backend: Backend = "torch" if self._session is None else "onnxruntime"
         return Features(values, backend, cached=False, seconds=round(time.perf_counter() - start, 3))
-
-    def _digest(self, images: npt.NDArray[np.uint8], source: str, view: View | None) -> str:
-        parts = (self.backbone.digest, self.wanted, _versions(), self.batch_size, source, images.shape)
-        text = "|".join(map(str, (*parts, None if view is None else view.name)))
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def _compute(self, images: npt.NDArray[np.uint8], view: View | None) -> Array:
         if not self._has_chosen:
@@ -156,10 +120,10 @@ class Extractor:
 
     def _choose(self, batch: Tensor) -> None:
         """Take onnxruntime if it can be had and agrees with torch on one batch."""
-        if self.wanted != "torch":
+        if self.backend != "torch":
             with frozen(self.backbone.network):
                 self._session, self.refusal = self._try_onnxruntime(batch)
-        if self.wanted == "onnxruntime" and self.refusal is not None:
+        if self.backend == "onnxruntime" and self.refusal is not None:
             raise ModelError(
                 f"onnxruntime must serve where it is insisted on, but cannot: {self.refusal}. Leave the choice open, "
                 "or take torch."
@@ -219,87 +183,3 @@ def _graph(backbone: Backbone, batch: Tensor) -> bytes:
 def _by_onnxruntime(session: Any, batch: Tensor) -> Array:
     features: Array = session.run(None, {"images": batch.contiguous().numpy()})[0]
     return features
-
-
-def _versions() -> str:
-    try:
-        return f"torch {torch.__version__}, onnxruntime {version('onnxruntime')}"
-    except PackageNotFoundError:
-        return f"torch {torch.__version__}"
-
-
-def _path(digest: str, backend: Backend) -> Path:
-    return cache_folder() / "features" / f"{digest}.{backend}.npy"
-
-
-def _kept(digest: str, shape: tuple[int, int]) -> Features | None:
-    for backend in _BACKENDS:
-        path = _path(digest, backend)
-        if path.is_file() and _cost(path).is_file():
-            return Features(_mapped(path, shape), backend, cached=True, seconds=_seconds(_cost(path)))
-    return None
-
-
-def _cost(path: Path) -> Path:
-    """Where it is kept how long features took."""
-    return path.with_suffix(".json")
-
-
-def _seconds(path: Path) -> float:
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"`{path}` must hold seconds, but cannot be read: {error!r}. {_ADVICE}") from error
-
-
-def _mapped(path: Path, shape: tuple[int, int]) -> Array:
-    try:
-        values = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"`{path}` must hold features, but cannot be read: {error}. {_ADVICE}") from error
-    if values.shape != shape or values.dtype != np.float32:
-        raise DataError(f"`{path}` must hold float32 {shape}, but holds {values.dtype} {values.shape}. {_ADVICE}")
-    return values
-
-
-def _write(path: Path, features: Features) -> None:
-    """Write features so that another process sees all of them or none; the last of several writers stays."""
-    with _writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        temporary = Path(folder, path.name)
-        with temporary.open("wb") as file:
-            np.save(file, features.values, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        _cost(temporary).write_text(json.dumps({"seconds": features.seconds}), encoding="utf-8")
-        os.replace(_cost(temporary), _cost(path))
-        os.replace(temporary, path)
-
-
-@contextmanager
-def _alone(digest: str) -> Iterator[None]:
-    """Wait until no other process computes these features; the system frees the lock of one that dies."""
-    path = cache_folder() / "features" / f".{digest}.lock"
-    lock = filelock.FileLock(path)
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-        raise DataError(
-            f"The cache must be writable, but `{path}` cannot be written: {reason}. Name another folder with the "
-            "environment variable PARIBUS_CACHE, or make room."
-        ) from error
-
-
-_ADVICE = "Delete this file and run again: the features are then computed anew."
-_BACKENDS: tuple[Backend, ...] = ("onnxruntime", "torch")

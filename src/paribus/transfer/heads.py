@@ -10,17 +10,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from paribus.errors import DataError, ModelError
 from paribus.metrics import cross_entropy
 from paribus.seeding import numpy_generator
 from paribus.wording import count, listed, named
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Array = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -65,6 +66,8 @@ class LogisticHead:
 
     def put_into(self, layer: nn.Linear) -> None:
         """Give a layer of the same shape these weights: where fine-tuning starts from a solution."""
+        import torch  # Here only: heads are solved for without it.
+
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(self.weight))
             layer.bias.copy_(torch.from_numpy(self.bias))

@@ -55,12 +55,23 @@ class Weights:
         """The side in pixels to which images are prepared, so that `input_size` is `crop_pct` of it."""
         return math.floor(max(self.input_size[1:]) / self.crop_pct)
 
+    def size_at(self, side: int | None) -> tuple[int, int]:
+        """Return the (H, W) in pixels that the network looks at, if a side is given instead of its own."""
+        return (side, side) if side is not None else self.input_size[1:]
+
     @property
     def digest(self) -> str:
         """A hexadecimal digest of all that decides what the network makes of an image; where the file lies does not."""
         left_out = ("source", "licence", "origin", "labels", "file", "num_features")
         content = {key: value for key, value in asdict(self).items() if key not in left_out}
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def backbone_digest(weights: Weights, seed: int, *, own_head: bool, size: int | None) -> str:
+    """Return a hexadecimal digest of all that decides the outputs of `build_backbone`; arguments as there."""
+    drawn = seed if weights.source == NONE else None
+    text = f"{weights.digest}|{drawn}|{own_head}|{weights.size_at(size)}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def find_weights(weights: str, architecture: str | None = None) -> Weights:

@@ -1,0 +1,35 @@
+"""What worker processes import while the data are still being prepared, so that their first run begins at once."""
+
+from __future__ import annotations
+
+from paribus.config import PretrainedOptions, Recipe
+from paribus.experiment import Experiment
+from paribus.transfer import backbone_digest, find_weights
+from paribus.transfer.feature_cache import has_any
+from paribus.transfer.weights import HUB
+
+
+def modules(experiment: Experiment, process: int) -> tuple[str, ...]:
+    """Return the modules that a process, counted from 0, should import ahead.
+
+    Where all arms are heads on frozen features, one process computes these, with all that this takes, while the others
+    wait; where features are kept, or only baselines are asked for, none does.
+
+    Raises:
+        WeightsError: If an arm's weights are not at hand.
+    """
+    recipes = [arm.recipe for arm in experiment.arms.values()]
+    if not all(recipe.is_solved for recipe in recipes):
+        return ("torch",)
+    computes = process == 0 and any(_lacks_features(recipe) for recipe in recipes)
+    return (*(("timm", "onnxruntime") if computes else ()), "sklearn.linear_model")
+
+
+def _lacks_features(recipe: Recipe) -> bool:
+    options = PretrainedOptions.model_validate(recipe.model.options)
+    if options.head == "majority":
+        return False
+    if options.weights == HUB:
+        return True  # Whether the hub's are kept is told by timm alone.
+    weights = find_weights(options.weights, options.backbone)
+    return not has_any(backbone_digest(weights, 0, own_head=options.head == "imagenet", size=options.input))
