@@ -1,13 +1,20 @@
 """An epoch of fine-tuning MobileNetV2 on sign-digits: by the torch engine, and by a loop that is tuned by hand.
 
 All see the same 256 training images of 128 pixels in batches of 32, without augmentation, and update by AdamW; batch
-normalisation is in training mode. A way returns `epoch()`, which trains once and returns the mean training loss.
+normalisation is in training mode. Each way has a process of its own: the engine's is started as paribus starts its
+workers, with their settings of the C library's allocator, the loop's as one's own script is, and once more with those
+settings. To each line on its stdin a process trains for an epoch, and prints the mean training loss and the seconds.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import timm
@@ -19,6 +26,7 @@ from paribus.config import Recipe
 from paribus.data import Dataset, Split, load_data
 from paribus.engines.torch_engine import TorchRun
 from paribus.experiment import RunSpec
+from paribus.processes import environment
 from paribus.transfer import find_weights
 
 Epoch = Callable[[], float]
@@ -91,11 +99,52 @@ def tuned(train: Split) -> Epoch:
     return epoch
 
 
-def ways() -> dict[str, Epoch]:
-    """Return what is timed, by name."""
-    train = some_images()
-    return {
-        "torch engine": engine(train, "all"),
-        "tuned loop": tuned(train),
-        "torch engine, last two stages": engine(train, "stages-2"),
-    }
+def start(way: str) -> Epochs:
+    """Start a way's process, with one thread."""
+    settings = environment() if WAYS[way].as_worker else os.environ | {"OMP_NUM_THREADS": "1"}
+    return Epochs(way, settings)
+
+
+class Epochs:
+    """A way's process."""
+
+    def __init__(self, way: str, settings: Mapping[str, str]) -> None:
+        command = [sys.executable, __file__, way]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(settings), text=True
+        )
+
+    def next(self) -> tuple[float, float]:
+        """Train for an epoch; return the loss and the seconds."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(file=self.process.stdin, flush=True)
+        loss, seconds = self.process.stdout.readline().split()
+        return float(loss), float(seconds)
+
+
+def serve(way: str) -> None:
+    """Train for an epoch for each line of stdin."""
+    epoch = WAYS[way].build(some_images())
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        loss = epoch()
+        print(loss, time.perf_counter() - begin, flush=True)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a way is built from the images, and whether its process is started as a worker is."""
+
+    build: Callable[[Split], Epoch]
+    as_worker: bool
+
+
+WAYS = {
+    "torch engine": Way(lambda train: engine(train, "all"), as_worker=True),
+    "tuned loop": Way(tuned, as_worker=False),
+    "tuned loop, a worker's allocator": Way(tuned, as_worker=True),
+    "torch engine, last two stages": Way(lambda train: engine(train, "stages-2"), as_worker=True),
+}
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -9,8 +9,8 @@ second head      another seed on kept features, in a process that has computed o
                  chosen, head solved, val and test answered; and the whole command for another strength and one seed
 decoding         the three photos of sign-digits that have 3024 x 3024 pixels, from bytes to 128 x 128: by
                  `paribus.data.pixels.decode`, and by Pillow at full size; the median of five times
-fine-tuning      an epoch of 256 images of sign-digits, see `finetune.py`; on as many threads as --threads says. Outside
-                 the clock: the warm-up epoch, in which what is computed once is computed
+fine-tuning      an epoch of 256 images of sign-digits on one thread, each way in a process of its own, see
+                 `finetune.py`. Outside the clock: the warm-up epoch, in which what is computed once is computed
 
 One round warms up: files and Python's modules are in the system's cache.
 Run with: python benchmarks/transfer/transfer.py --rounds 3
@@ -72,11 +72,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tutorial-epochs", type=int, default=5, choices=range(1, EPOCHS + 1), metavar="1..25")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=[*MEASURES], default=[*MEASURES], help="for a trial")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     rows: list[Row] = []
     measures = {name: MEASURES[name](options.tutorial_epochs) for name in options.only}
     for number, (name, measure) in itertools.product(range(options.rounds), measures.items()):
@@ -87,7 +86,7 @@ def main() -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    about = environment.describe("features-1, torch-1", os.cpu_count() or 1, options.threads)
+    about = environment.describe("features-1, torch-1", os.cpu_count() or 1, 1)
     about |= {"tutorial_epochs_timed": options.tutorial_epochs}
     (options.out / "transfer.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     text = table(rows, options.tutorial_epochs)
@@ -159,14 +158,13 @@ def decoding(_: int) -> Measure:
 
 def fine_tuning(_: int) -> Measure:
     """Epochs after a first one of each way."""
-    ways = finetune.ways()
-    first = {way: epoch() for way, epoch in ways.items()}
+    ways = {way: finetune.start(way) for way in finetune.WAYS}
+    first = {way: epochs.next()[0] for way, epochs in ways.items()}
 
     def measure() -> Iterator[tuple[str, float]]:
-        for way, epoch in ways.items():
-            start = time.perf_counter()
-            loss = epoch()
-            yield way, time.perf_counter() - start
+        for way, epochs in ways.items():
+            loss, seconds = epochs.next()
+            yield way, seconds
             require_lower(way, loss, first[way])
 
     return measure
@@ -306,6 +304,7 @@ PARTS = (
     Part("second head", "paribus run", None, ""),
     Part("decoding", "paribus", "full size", "at least 3 times"),
     Part("fine-tuning", "torch engine", "tuned loop", "at least 1 time"),
+    Part("fine-tuning", "torch engine", "tuned loop, a worker's allocator", ""),
     Part("fine-tuning", "torch engine, last two stages", "torch engine", "at least 1.5 times"),
 )
 """The rows of the table: `wanted` is what the project set out to reach."""
