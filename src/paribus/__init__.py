@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paribus.launch.conduct import run as run
     from paribus.loader import Images as Images
     from paribus.loader import Loader as Loader
+    from paribus.predict import load as load
     from paribus.store import Results as Results
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "Recipe",
     "Results",
     "__version__",
+    "load",
     "load_data",
     "run",
 ]
@@ -50,6 +52,7 @@ _HOMES = {
     "ParibusError": "paribus.errors",
     "Recipe": "paribus.config",
     "Results": "paribus.store",
+    "load": "paribus.predict",
     "load_data": "paribus.data",
     "run": "paribus.launch.conduct",
 }

@@ -66,20 +66,26 @@ def decode(content: bytes, size: int | None = None, fit: Fit = "squash") -> npt.
             _require_sane(opened)
             if size is not None:
                 opened.draft(None, (_RESERVE * size, _RESERVE * size))
-            opened.load()
-            image = _in_eight_bits(ImageOps.exif_transpose(opened))
-            if _is_negative(opened):
-                image = ImageOps.invert(image)
+            image = _upright(opened)
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image of a known format") from None
     except _DAMAGE as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
-    if size is not None and image.size != (size, size):
-        if fit == "crop":
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-        else:
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return np.asarray(image if size is None else _resized(image, (size, size), fit))
+
+
+def pixels_of(image: Image.Image, size: tuple[int, int], fit: Fit = "squash") -> npt.NDArray[np.uint8]:
+    """Return an image that is open already as `decode` does, at a width and height in pixels.
+
+    Raises:
+        UnreadableImageError: With the reason.
+    """
+    try:
+        _require_sane(image)
+        upright = _upright(image)
+    except _DAMAGE as error:
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
+    return np.asarray(_resized(upright, size, fit))
 
 
 def resized(images: npt.NDArray[np.uint8], size: int | None) -> npt.NDArray[np.uint8]:
@@ -95,6 +101,20 @@ def resized(images: npt.NDArray[np.uint8], size: int | None) -> npt.NDArray[np.u
 def padded(images: npt.NDArray[np.uint8], pad: int) -> npt.NDArray[np.uint8]:
     """Add a border of `pad` zeros on every side of images (N, C, H, W)."""
     return np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad))) if pad else images
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    opened.load()
+    image = _in_eight_bits(ImageOps.exif_transpose(opened))
+    return ImageOps.invert(image) if _is_negative(opened) else image
+
+
+def _resized(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    if image.size == size:
+        return image
+    if fit == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _require_sane(image: Image.Image) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from paribus.data.dataset import Dataset
 from paribus.experiment import RunSpec
-from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult
+from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult, Usage
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,17 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """A run is done: its result, its predictions on the test set, the kept weights by name, what was probed."""
+    """A run is done: its result, its predictions on the test set, the kept weights by name, what was probed.
+
+    `usage` is what it takes to use the network; without it `paribus.load` refuses the weights.
+    """
 
     spec: RunSpec
     result: RunResult
     predictions: Predictions
     weights: Arrays
     probes: Probes | None = None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True)

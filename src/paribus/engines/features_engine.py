@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from paribus import temperature
 from paribus.config import AugmentConfig, PretrainedOptions
 from paribus.data import Dataset, Split, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
 from paribus.experiment import RunSpec
 from paribus.metrics import cross_entropy
-from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult
+from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult, Usage
 from paribus.transfer import (
     Features,
     LogisticHead,
@@ -95,7 +96,8 @@ class FeaturesEngine(Engine):
             seconds = time.perf_counter() - start
             yield EpochEnd(spec, record, seconds, {})
             result = _result(spec, record, solved, parts, seconds)
-            yield RunEnd(spec, result, Predictions(solved.test, parts.test.labels), solved.weights)
+            predictions = Predictions(solved.test, parts.test.labels)
+            yield RunEnd(spec, result, predictions, solved.weights, usage=_usage(spec, dataset, solved, parts))
 
     def seconds_per_example(self, spec: RunSpec, dataset: Dataset) -> float:
         """Time a batch through the backbone, if the head looks at images; see `Engine.seconds_per_example`."""
@@ -209,6 +211,26 @@ def _result(spec: RunSpec, record: EpochRecord, solved: Solved, parts: Parts, se
         test_accuracy=_accuracy(solved.test, test.labels),
         seconds=round(seconds, 3),
         features_seconds=round(parts.seconds, 3),
+    )
+
+
+def _usage(spec: RunSpec, dataset: Dataset, solved: Solved, parts: Parts) -> Usage | None:
+    """Tell what it takes to use a head; None for a baseline, which is there to be compared with."""
+    options = _options(spec)
+    if options.head != "logistic":
+        return None
+    backbone = _extractor(options).backbone
+    normalisation = backbone.preprocessing.normalisation()
+    val_is_test = spec.recipe.data.val == "test"
+    found = temperature.choose(solved.val, parts.val.labels, val_is_test=val_is_test)
+    return Usage(
+        class_names=dataset.class_names,
+        image_shape=dataset.image_shape,
+        mean=tuple(normalisation.mean.flatten().tolist()),
+        std=tuple(normalisation.std.flatten().tolist()),
+        temperature=found.value,
+        temperature_reason=found.reason,
+        backbone=backbone.weights.to_json(),
     )
 
 

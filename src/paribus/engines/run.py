@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from paribus import temperature
 from paribus.augment import Augmenter
 from paribus.batches import Batches, Normalisation, in_order
 from paribus.data import Dataset, draw
@@ -30,7 +31,7 @@ from paribus.models.pretrained import Pretrained
 from paribus.optim import learning_rate
 from paribus.probes import layer_gradient_norms, probe
 from paribus.seeding import derive
-from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult
+from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, Probes, RunResult, TuningResult, Usage
 from paribus.transfer import LogisticHead
 
 FINITE_CHECK_STEPS = 50
@@ -254,7 +255,23 @@ class Run(ABC):
             features_seconds=round(self.features_seconds, 3),
         )
         predictions = Predictions(logits.numpy(), np.ascontiguousarray(test.labels.numpy()))
-        return RunEnd(self.spec, result, predictions, self.weights(), None if state.diverged else self.probes())
+        probes = None if state.diverged else self.probes()
+        return RunEnd(self.spec, result, predictions, self.weights(), probes, self.usage())
+
+    def usage(self) -> Usage:
+        """Tell what it takes to use the kept weights; the temperature is fitted on val."""
+        with torch.random.fork_rng(devices=[]):  # For a network that draws where it should not.
+            logits = self.logits(self.val).numpy()
+        found = temperature.choose(logits, self.val.labels.numpy(), val_is_test=self.val_is_test)
+        return Usage(
+            class_names=self.dataset.class_names,
+            image_shape=self.dataset.image_shape,
+            mean=tuple(self.normalisation.mean.flatten().tolist()),
+            std=tuple(self.normalisation.std.flatten().tolist()),
+            temperature=found.value,
+            temperature_reason=found.reason,
+            backbone=self.model.weights.to_json() if isinstance(self.model, Pretrained) else None,
+        )
 
     def probes(self) -> Probes:
         """Measure the kept weights, and the gradients of the first step over again, as a resumed run did not see it.

@@ -83,7 +83,7 @@ def _fit(pack: Pack, writers: dict[str, RunWriter], news: TextIO) -> None:
             writer.finish_tuning(event.result)
             _say(news, encode("done", **_key(event.spec), status=event.result.status, test_accuracy=None))
         else:
-            writer.finish(event.result, event.predictions, event.weights, event.probes)
+            writer.finish(event.result, event.predictions, event.weights, event.probes, event.usage)
             ended = {"status": event.result.status, "test_accuracy": event.result.test_accuracy}
             _say(news, encode("done", **_key(event.spec), **ended))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from paribus.batches import Normalisation
 from paribus.config import PretrainedOptions
 from paribus.errors import ModelError
-from paribus.transfer import Classifier, EarlyStages, build_backbone, find_weights, stages
+from paribus.transfer import Classifier, EarlyStages, Weights, build_backbone, find_weights, stages
 
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -25,6 +25,7 @@ class Pretrained(nn.Module):
         image_shape: (C, H, W) of the prepared images, of which the middle is seen.
         num_classes: Number of logits.
         seed: The run's seed; it draws the head, and the rest where there are no weights.
+        known: The weights, where they are at hand; else they are found.
         options: As `PretrainedOptions` has them.
 
     Raises:
@@ -33,11 +34,18 @@ class Pretrained(nn.Module):
         WeightsError: If the weights cannot be had, or do not fit.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], num_classes: int, seed: int, **options: Any) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        seed: int,
+        known: Weights | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
         self.options = PretrainedOptions.model_validate(options)
-        self._weights = find_weights(self.options.weights, self.options.backbone)
-        backbone = build_backbone(self._weights, seed, size=self.options.input)
+        self.weights = known or find_weights(self.options.weights, self.options.backbone)
+        backbone = build_backbone(self.weights, seed, size=self.options.input)
         self.preprocessing = backbone.preprocessing
         self.classifier = Classifier(backbone.network, backbone.num_features, num_classes, seed)
         self._stages = {f"classifier.{name}": stage for name, stage in stages(self.classifier).items()}
@@ -70,7 +78,7 @@ class Pretrained(nn.Module):
 
     def early_stages(self) -> EarlyStages | None:
         """Return the frozen stages, so that they need to be run only once; None where there are none to be had."""
-        return EarlyStages.of(self, self.preprocessing, self._weights) if self._first else None
+        return EarlyStages.of(self, self.preprocessing, self.weights) if self._first else None
 
     def _first_stage(self) -> int:
         if self.options.train == "all":

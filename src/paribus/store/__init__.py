@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from paribus.store.model_file import ModelHeader, read_model, write_model
 from paribus.store.ranges import RangeTest
 from paribus.store.records import (
     Arrays,
@@ -27,6 +28,7 @@ from paribus.store.records import (
     RunResult,
     TestSet,
     TuningResult,
+    Usage,
 )
 from paribus.store.results import Results, State
 from paribus.store.run import Run, RunWriter, TuningRun
@@ -39,6 +41,7 @@ __all__ = [
     "EpochsChoice",
     "LayerProbe",
     "MadeFor",
+    "ModelHeader",
     "Predictions",
     "Probes",
     "RangeTest",
@@ -53,4 +56,7 @@ __all__ = [
     "Tuning",
     "TuningResult",
     "TuningRun",
+    "Usage",
+    "read_model",
+    "write_model",
 ]

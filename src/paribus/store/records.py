@@ -145,6 +145,25 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What it takes to use a trained network, beside its recipe and weights; see `ModelHeader`.
+
+    `image_shape` is (C, H, W) of prepared images; `mean` and `std` normalise their channels, in units of 0 to 255; a
+    pretrained network that sees grey images has those of its own channels. `temperature` divides logits before
+    probabilities are taken of them, None where it stays at 1; `temperature_reason` says why. `backbone` is what
+    `paribus.transfer.Weights` says of itself, None for networks that are not pretrained.
+    """
+
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    temperature: float | None
+    temperature_reason: str
+    backbone: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Where an interrupted run goes on: `epoch` epochs are done, `arrays` is the engine's state after them."""
 

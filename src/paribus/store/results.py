@@ -180,7 +180,7 @@ class Results:
                 "model_code": spec.model_code,
             }
             files.write_json(folder / "config.json", content)
-        return RunWriter(folder, spec)
+        return RunWriter(folder, spec, self.experiment.name)
 
     def set_aside(self, spec: RunSpec) -> None:
         """Move a run of another recipe, data set, engine or model code out of the way, to `superseded/`."""

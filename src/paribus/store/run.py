@@ -14,6 +14,7 @@ from safetensors.numpy import save as safetensors_save
 from paribus.errors import StoreError
 from paribus.experiment import RunSpec
 from paribus.store import files
+from paribus.store.model_file import ModelHeader, write_model
 from paribus.store.records import (
     Arrays,
     Checkpoint,
@@ -23,6 +24,7 @@ from paribus.store.records import (
     Probes,
     RunResult,
     TuningResult,
+    Usage,
 )
 
 
@@ -74,9 +76,10 @@ class TuningRun:
 class RunWriter:
     """Writes one run's folder; every method leaves it whole if the process dies inside."""
 
-    def __init__(self, folder: Path, spec: RunSpec) -> None:
+    def __init__(self, folder: Path, spec: RunSpec, experiment: str) -> None:
         self.folder = folder
         self.spec = spec
+        self.experiment = experiment
 
     def resume(self) -> Checkpoint | None:
         """Return where to go on, or None to begin; cuts records that are newer than the checkpoint."""
@@ -106,13 +109,22 @@ class RunWriter:
         files.write(self.folder / "checkpoint.safetensors", safetensors_save(whole))
 
     def finish(
-        self, result: RunResult, predictions: Predictions, weights: Arrays, probes: Probes | None = None
+        self,
+        result: RunResult,
+        predictions: Predictions,
+        weights: Arrays,
+        probes: Probes | None = None,
+        usage: Usage | None = None,
     ) -> None:
-        """Write predictions, weights and probes, then the result, which makes the run finished."""
+        """Write predictions, weights and probes, then the result, which makes the run finished.
+
+        Without `usage` the weights do not say how they are to be used, and `paribus.load` refuses them.
+        """
         buffer = io.BytesIO()
         np.savez(buffer, logits=predictions.logits, labels=predictions.labels)
         files.write(self.folder / "predictions.npz", buffer.getvalue())
-        files.write(self.folder / "model.safetensors", safetensors_save(dict(weights)))
+        header = None if usage is None else ModelHeader.of(self.experiment, self.spec, usage)
+        write_model(self.folder / "model.safetensors", header, weights)
         if probes is not None:
             files.write_json(self.folder / "probes.json", asdict(probes))
         self._end(result)

@@ -101,6 +101,7 @@ def _check_blind_to_test(engine: Engine, spec: RunSpec, end: RunEnd) -> None:
     other = list(engine.fit([spec], dataclasses.replace(DATASET, test=inverted), {}))[-1]
     assert isinstance(other, RunEnd), "a run must end with its RunEnd"
     assert other.probes == end.probes, "other test images must not change what is probed"
+    assert other.usage == end.usage, "other test images must not change how the network is used"
     for name, array in end.weights.items():
         assert np.array_equal(array, other.weights[name]), f"other test images must not change weights; `{name}` does"
     assert not np.array_equal(other.predictions.logits, end.predictions.logits), "the test images must be predicted"
@@ -151,3 +152,4 @@ def _require_same(what: str, one: RunEnd, other: RunEnd) -> None:
     for name, array in one.weights.items():
         assert np.array_equal(array, other.weights[name]), f"{what} must give the same weights; `{name}` differs"
     assert one.probes == other.probes, f"{what} must give the same probes"
+    assert one.usage == other.usage, f"{what} must give the same temperature and normalisation"

@@ -10,12 +10,13 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from paribus.errors import WeightsError, nearest
 
@@ -65,6 +66,29 @@ class Weights:
         left_out = ("source", "licence", "origin", "labels", "file", "num_features")
         content = {key: value for key, value in asdict(self).items() if key not in left_out}
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but where the file lies and its labels, as JSON values: what a trained network keeps of it."""
+        content = {key: value for key, value in asdict(self).items() if key not in ("file", "labels")}
+        found: dict[str, Any] = json.loads(json.dumps(content))
+        return found
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Weights:
+        """Return what `to_json` gave, without a file: for a network whose weights come from elsewhere.
+
+        Raises:
+            WeightsError: If the content is not of that form.
+        """
+        try:
+            return TypeAdapter(Weights).validate_python({**content, "source": NONE})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise WeightsError(
+                f"A trained network must say from which weights it began, but its `{where}` is not valid: "
+                f"{first['msg']}. The file is damaged: take another copy, or train again."
+            ) from None
 
 
 def backbone_digest(weights: Weights, seed: int, *, own_head: bool, size: int | None) -> str:
