@@ -42,6 +42,12 @@ class RunError(ParibusError):
     exit_status = 1
 
 
+class ExportError(ParibusError):
+    """A model cannot be exported, or what was exported does not say what the model says."""
+
+    exit_status = 1
+
+
 class GateError(ParibusError):
     """The verdicts are not those that `paribus gate` was told to expect."""
 

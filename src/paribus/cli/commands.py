@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from paribus.experiment import Experiment
 
 ERROR_FIRED = 2
+UNREADABLE = 2
 
 app = typer.Typer(
     add_completion=False,
@@ -24,6 +26,7 @@ app = typer.Typer(
 )
 
 ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A shipped name or a TOML path.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A run's folder, or an exported file.")]
 ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="The folder that `paribus run` wrote.")]
 SetOption = Annotated[
     list[str] | None,
@@ -199,6 +202,69 @@ def probe(
         output.write_json(found, json)
     if html is not None:
         files.write(html, page.to_html(found), "--html")
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Image files, folders, patterns; - reads names from stdin.")
+    ],
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="K", help="Classes told of each image.  [3, or as many as there are]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    invert: Annotated[bool, typer.Option("--invert", help="Let black and white change places first.")] = False,
+) -> None:
+    """Classify image files with a trained model.
+
+    Images are prepared as those that it was trained on. Files that cannot be read are told on stderr, and the rest is
+    done: the exit status is 2 then.
+    """
+    from paribus.cli import predict as output
+    from paribus.predict import load
+    from paribus.predict.classified import require_top
+    from paribus.predict.files import classify_files, find_files
+
+    form = output.form_of(as_json=as_json, as_csv=as_csv)
+    loaded = load(model)
+    k = min(output.TOP, len(loaded.class_names)) if top is None else require_top(top, loaded.class_names)
+    found = find_files(output.names_of(paths, sys.stdin))
+    tally = output.Tally()
+    output.say_missing(found.missing, tally)
+    answers = output.with_progress(classify_files(loaded, found.files, invert=invert), len(found.files))
+    output.show(output.rows_of(answers, k, tally), form, loaded, tally)
+    if tally.negatives and not invert:
+        output.say(f"warning: {loaded.negatives_told(tally.negatives, tally.images)}")
+    if tally.unreadable:
+        output.say(output.end_told(tally))
+        raise typer.Exit(UNREADABLE)
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    to: Annotated[str, typer.Option("--to", metavar="onnx|safetensors", help="The format.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to.  [EXPERIMENT-ARM-SEED.FORMAT here]")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="PATH", help="Images to compare on; repeatable.  [the result's test images]"),
+    ] = None,
+) -> None:
+    """Write a trained model in a standard format, with proof that it still says the same.
+
+    What was written is loaded again and compared with the model on real images. Where a class differs, or a
+    probability by more than 0.0001, nothing is kept: the exit status is 1 then.
+    """
+    from paribus import export as exports
+
+    done = exports.export(model, to, out, data or ())
+    typer.echo(done.certificate.sentence)
+    for file in done.files:
+        typer.echo(f"wrote {file}")
 
 
 @app.command()

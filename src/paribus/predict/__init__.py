@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paribus.errors import ConfigError, StoreError
 from paribus.predict.classified import Classified
+from paribus.predict.onnx_model import OnnxModel
 from paribus.predict.preparation import Preparation, Source
 from paribus.predict.torch_model import TorchModel
 from paribus.predict.trained import NegativeWarning, TrainedModel
@@ -30,6 +31,8 @@ def load(path: str | Path) -> TrainedModel:
         WeightsError: If the backbone of a head that was solved for cannot be found.
     """
     file = _file_of(Path(path).expanduser())
+    if file.suffix == ONNX:
+        return OnnxModel(file)
     header, arrays = read_model(file)
     return TorchModel(header, arrays, file)
 

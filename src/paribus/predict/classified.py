@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,16 +37,26 @@ class Classified:
         Raises:
             ConfigError: If there are fewer classes.
         """
-        if not 1 <= k <= len(self.class_names):
-            raise ConfigError(
-                f"At least 1 and at most {len(self.class_names)} classes can be told, as many as there are, but got "
-                f"{k}. Ask for fewer."
-            )
+        require_top(k, self.class_names)
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
         return [
             [(self.class_names[number], float(row[number])) for number in best]
             for row, best in zip(self.probabilities, order, strict=True)
         ]
+
+
+def require_top(k: int, class_names: Sequence[str]) -> int:
+    """Return how many classes are asked for.
+
+    Raises:
+        ConfigError: If there are fewer.
+    """
+    if not 1 <= k <= len(class_names):
+        raise ConfigError(
+            f"At least 1 and at most {len(class_names)} classes can be told, as many as there are, but got {k}. "
+            "Ask for fewer."
+        )
+    return k
 
 
 def probabilities_of(logits: npt.NDArray[np.float32], temperature: float | None) -> npt.NDArray[np.float32]:

@@ -46,7 +46,7 @@ class TorchModel(TrainedModel):
     """
 
     def __init__(self, header: ModelHeader, arrays: Arrays, path: Path) -> None:
-        super().__init__(header)
+        super().__init__(header, path)
         self._network = _built(header, arrays)
         _load(self._network, _whole(self._network, arrays), path)
         self._network.eval()

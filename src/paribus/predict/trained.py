@@ -33,11 +33,11 @@ class NegativeWarning(UserWarning):
 class TrainedModel(ABC):
     """A trained network with all that it takes to use it.
 
-    `header` is what its file says of it.
+    `header` is what its file says of it, `path` the file.
     """
 
-    def __init__(self, header: ModelHeader) -> None:
-        self.header = header
+    def __init__(self, header: ModelHeader, path: Path) -> None:
+        self.header, self.path = header, path
         self.preparation = Preparation.of(header.recipe.data, header.image_shape)
 
     @property

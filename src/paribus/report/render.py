@@ -63,7 +63,7 @@ def html_page(template: str, **content: Any) -> str:
 def to_markdown(page: Page) -> str:
     """Return the report as Markdown that shows the files of `figures/`."""
     environment = _environment(autoescape=False)
-    environment.filters["md"] = _markdown_text
+    environment.filters["md"] = markdown_text
     return environment.get_template("report.md.j2").render(page=page)
 
 
@@ -73,7 +73,7 @@ def _environment(*, autoescape: bool) -> Environment:
 
     return Environment(
         loader=PackageLoader("paribus.report"),
-        autoescape=autoescape,  # noqa: S701 - Markdown has its own escaping, `_markdown_text`.
+        autoescape=autoescape,  # noqa: S701 - Markdown has its own escaping, `markdown_text`.
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
@@ -108,7 +108,7 @@ def _prose(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text)))
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escape what Markdown or HTML would take for more than text; what stands between backticks stays code."""
     parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
     escaped = [part.replace("|", r"\|") if index % 2 else _escaped(part) for index, part in enumerate(parts)]

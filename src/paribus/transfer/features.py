@@ -132,7 +132,7 @@ class Extractor:
 
     def _try_onnxruntime(self, batch: Tensor) -> tuple[Any, str | None]:
         try:
-            failures: tuple[type[Exception], ...] = (RuntimeError, TypeError, ValueError, *_onnxruntime_errors())
+            failures: tuple[type[Exception], ...] = (RuntimeError, TypeError, ValueError, *onnxruntime_errors())
         except ImportError as error:
             return None, f"it cannot be imported: {error}"
         try:
@@ -159,7 +159,8 @@ def _session(backbone: Backbone, batch: Tensor) -> Any:
     return onnxruntime.InferenceSession(_graph(backbone, batch), options, providers=["CPUExecutionProvider"])
 
 
-def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Return what onnxruntime raises."""
     from onnxruntime.capi import onnxruntime_pybind11_state
 
     kinds = vars(onnxruntime_pybind11_state).values()  # They have no class in common but Exception.
