@@ -219,19 +219,23 @@ def _usage(spec: RunSpec, dataset: Dataset, solved: Solved, parts: Parts) -> Usa
     options = _options(spec)
     if options.head != "logistic":
         return None
-    backbone = _extractor(options).backbone
-    normalisation = backbone.preprocessing.normalisation()
+    weights = find_weights(options.weights, options.backbone)
     val_is_test = spec.recipe.data.val == "test"
     found = temperature.choose(solved.val, parts.val.labels, val_is_test=val_is_test)
     return Usage(
         class_names=dataset.class_names,
         image_shape=dataset.image_shape,
-        mean=tuple(normalisation.mean.flatten().tolist()),
-        std=tuple(normalisation.std.flatten().tolist()),
+        mean=_in_bytes(weights.mean),
+        std=_in_bytes(weights.std),
         temperature=found.value,
         temperature_reason=found.reason,
-        backbone=backbone.weights.to_json(),
+        backbone=weights.to_json(),
     )
+
+
+def _in_bytes(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return what is given for pixels from 0 to 1 for those from 0 to 255, as networks are given them."""
+    return tuple((np.asarray(values, dtype=np.float32) * 255).tolist())
 
 
 def _logistic(rows: Rows, num_classes: int, options: PretrainedOptions, seed: int) -> LogisticHead:
