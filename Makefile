@@ -21,11 +21,12 @@ export PARIBUS_REPORTS
 
 KERNELS := $(wildcard src/paribus/engines/native/kernels/*) src/paribus/engines/native/build.py
 
-.PHONY: help kernels demo test lint types pytest snapshots public-failure engines-agree bench clean
+.PHONY: help kernels demo test docs lint types pytest snapshots public-failure engines-agree bench clean
 
 help:
 	@echo "make demo    install into .venv, run the experiment lenet-digits, print where the report is"
 	@echo "make test    install into .venv, check style and types, run every test"
+	@echo "make docs    build the documentation into site/"
 
 # After a change of the native engine's kernels.
 kernels: .venv/installed
@@ -51,6 +52,11 @@ snapshots: .venv/installed
 
 # Experiments on photos, which are not ours to pass on.
 PHOTOS := dogs-vs-cats sign-digits sign-digits-people
+
+# The documentation as a site; `python -m http.server --directory site` lets its search work too.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "documentation: site/index.html"
 
 # One shipped experiment at its real size, kept as a page: make gallery-lenet-mnist SETTINGS='--set experiment.seeds=2'
 gallery-%: .venv/installed

@@ -17,22 +17,19 @@ from typing import Any
 
 import pytest
 
+from doc_blocks import BLOCKS, GALLERY, verdicts_of
 from paribus import experiments
 from paribus.cli.tables import show_verdicts, verdict_text
 from paribus.experiment import CONTROL, Experiment
 from paribus.wording import count, difference, interval, percent, unit
 
 ROOT = Path(__file__).parent.parent
-GALLERY = ROOT / "docs" / "gallery"
 BLOCK = re.compile(r"(<!-- (\w+) (\S+): begin -->\n).*?(<!-- end -->)", re.DOTALL)
-EXPERIMENTS = sorted((ROOT / "docs" / "experiments").glob("*.md"))
+EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md") if path.name != "README.md")
 DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("native-engine", "transfer-learning")]
-PAGES = [ROOT / "README.md", *DECISIONS, *EXPERIMENTS]
-
-
-def verdicts_of(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((GALLERY / name / "verdicts.json").read_text(encoding="utf-8"))
-    return content
+INDEXES = [ROOT / "docs" / folder / "README.md" for folder in ("checks", "decisions", "experiments", "gallery")]
+TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", "how-to/plan-seeds", "how-to/read-a-verdict")]
+PAGES = [ROOT / "README.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
 
 
 def printed(name: str) -> str:
@@ -163,6 +160,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "measured": measured,
     "ratios": ratios,
     "speed": speed,
+    **BLOCKS,
 }
 
 
@@ -171,7 +169,7 @@ def renewed(page: str) -> str:
     return BLOCK.sub(lambda match: match[1] + MAKERS[match[2]](match[3]) + match[4], page)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_numbers_of_a_page_are_those_of_the_gallery(path: Path) -> None:
     """After a new gallery entry: python tests/test_docs.py."""
     page = path.read_text(encoding="utf-8")
