@@ -46,7 +46,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links between files of the repository into links between files of the site."""
+    """Turn links between files of the repository into links between files of the site.
+
+    A page that stands alone has no list of its neighbours either.
+    """
+    if page.parent is None:
+        page.meta.setdefault("hide", ["navigation"])
     here = page.file.src_uri
     folder = PurePosixPath(_in_repository(here, files)).parent
 

@@ -24,6 +24,7 @@ from paribus.experiment import CONTROL, Experiment
 from paribus.wording import count, difference, interval, percent, unit
 
 ROOT = Path(__file__).parent.parent
+CHECKS_QUOTED = 2
 BLOCK = re.compile(r"(<!-- (\w+) (\S+): begin -->\n).*?(<!-- end -->)", re.DOTALL)
 EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md") if path.name != "README.md")
 DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("native-engine", "transfer-learning")]
@@ -34,9 +35,22 @@ PAGES = [ROOT / "README.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
 
 def printed(name: str) -> str:
     """What `paribus run` prints at its end."""
+    return fenced(name, verdicts_of(name))
+
+
+def short(name: str) -> str:
+    """The same with few of the checks that fired, and how many more do."""
+    verdicts = verdicts_of(name)
+    fired = [check for check in verdicts["checks"] if check["outcome"] == "fired"]
+    left_out = len(fired) - CHECKS_QUOTED
+    text = fenced(name, verdicts | {"checks": fired[:CHECKS_QUOTED]})
+    return text.replace("\nreport:", f"[{left_out} more]\n\nreport:")
+
+
+def fenced(name: str, verdicts: dict[str, Any]) -> str:
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream):
-        show_verdicts(verdicts_of(name), Path("results") / name)
+        show_verdicts(verdicts, Path("results") / name)
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     return "```text\n" + "\n".join(lines) + "\n```\n"
 
@@ -159,6 +173,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "kernels": kernels,
     "measured": measured,
     "ratios": ratios,
+    "short": short,
     "speed": speed,
     **BLOCKS,
 }

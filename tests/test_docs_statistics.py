@@ -1,4 +1,4 @@
-"""docs/statistics.md: its pictures are those of the stored result, and so is every number in its text."""
+"""docs/statistics.md: pictures and numbers are those of the stored result. So is the picture in the README."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"
 PICTURES = PAGE.parent / "pictures"
@@ -20,15 +21,15 @@ SAID_OF_THE_METHOD = {
 }
 
 
-def made() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("statistics_pictures", PICTURES / "make.py")
+def made(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"pictures_{name}", PICTURES / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-MADE = made()
+MADE = made("make")
 PROSE = re.sub(r"\]\([^)]*\)|`P\d+`", "]", PAGE.read_text(encoding="utf-8"))
 
 
@@ -82,3 +83,15 @@ def test_what_the_page_says_of_the_pictures() -> None:
 def crosses(arm: str, key: str) -> bool:
     low, high = MADE.comparison(arm)[key]
     return bool(low < 0 < high)
+
+
+def test_the_picture_of_the_readme_is_of_the_report_in_the_gallery() -> None:
+    """After a new gallery entry: python docs/pictures/report.py."""
+    report = made("report")
+    with Image.open(report.PICTURE) as picture:
+        assert picture.text["digest"] == report.digest()  # type: ignore[attr-defined]
+        assert picture.width == report.WIDTH
+    assert report.PICTURE.stat().st_size < 300_000
+    answers = report.page().sections[0].comment.answer
+    assert len(answers) == 4
+    assert all(word in answers[0] for word in ("b512", "worse", "10 seeds"))
