@@ -67,6 +67,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _LINK.sub(linked, markdown)
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Give the theme's search the name that a screen reader asks for."""
+    was = 'data-md-component="search" role="dialog"'
+    return output.replace(was, f'{was} aria-label="Search"')
+
+
 def _on_site(where: str) -> str:
     """A file of the repository as the site calls it."""
     return "index.md" if where == FIRST else where.removeprefix("docs/")

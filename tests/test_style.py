@@ -24,7 +24,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Block = ast.For | ast.AsyncFor | ast.While | ast.If | ast.With | ast.AsyncWith | ast.Try | ast.Match
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-CODE = SOURCES + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
+CODE = SOURCES + [path for name in ("tests", "benchmarks", "docs") for path in sorted((ROOT / name).rglob("*.py"))]
 TEXTS = [
     *CODE,
     *sorted(PACKAGE.rglob("*.toml")),

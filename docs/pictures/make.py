@@ -40,7 +40,7 @@ def verdicts() -> dict[str, Any]:
 
 def comparison(arm: str) -> Mapping[str, Any]:
     """Return the comparison of an arm."""
-    (found,) = [each for question in verdicts()["questions"] for each in question["comparisons"] if each["arm"] == arm]
+    (found,) = [each for each in _compared() if each["arm"] == arm]
     return found
 
 
@@ -69,7 +69,7 @@ def seeds() -> str:
                 look[arm],
                 tuple(by_seed(arm)),
                 100 * summary[arm]["test_accuracy"]["mean"],
-                tuple(100 * end for end in summary[arm]["test_accuracy"]["ci95"]),  # type: ignore[arg-type]
+                tuple(100 * end for end in summary[arm]["test_accuracy"]["ci95"]),
             )
             for arm in arms
         ]

@@ -71,8 +71,8 @@ def take() -> None:
         tab = browser.new_page(viewport={"width": WIDTH, "height": 1000})
         tab.set_content(to_html(page()))
         shown = tab.evaluate(f"document.getElementById('question-{QUESTION}').getBoundingClientRect().toJSON()")
-        clip = {"x": 0, "y": shown["top"] + 1, "width": WIDTH, "height": shown["height"] + BORDER}
-        shot = tab.screenshot(full_page=True, clip=clip)
+        height = shown["height"] + BORDER
+        shot = tab.screenshot(full_page=True, clip={"x": 0, "y": shown["top"] + 1, "width": WIDTH, "height": height})
         browser.close()
     image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(128)
     told = PngInfo()
