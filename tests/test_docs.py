@@ -111,6 +111,11 @@ def measured(name: str) -> str:
     return text.partition("\n## ")[0].strip() + "\n"
 
 
+def took(name: str) -> str:
+    """The first sentence of it."""
+    return measured(name).partition(". ")[0] + ".\n"
+
+
 def kernels(name: str) -> str:
     """The first table of a benchmark that has a heading of its own."""
     text = (ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8")
@@ -175,6 +180,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "ratios": ratios,
     "short": short,
     "speed": speed,
+    "took": took,
     **BLOCKS,
 }
 
