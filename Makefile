@@ -87,6 +87,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/engine/together.py
 	$(BIN)/python benchmarks/launch/launch.py
 	$(BIN)/python benchmarks/loader/loader.py
+	$(BIN)/python benchmarks/predict/predict.py
 	$(BIN)/python benchmarks/transfer/transfer.py
 
 clean:

@@ -30,7 +30,7 @@ EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md
 DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("native-engine", "transfer-learning")]
 INDEXES = [ROOT / "docs" / folder / "README.md" for folder in ("checks", "decisions", "experiments", "gallery")]
 TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", "how-to/plan-seeds", "how-to/read-a-verdict")]
-PAGES = [ROOT / "README.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "using-a-model.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
 
 
 def printed(name: str) -> str:

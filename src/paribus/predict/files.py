@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from paribus.predict.classified import Classified
 from paribus.predict.preparation import Pixels, in_one_array
 from paribus.predict.trained import TrainedModel
 
-STDIN = "-"
+_HANDFUL = 1 << 15
+"""As many pixels a thread prepares at a time: to hand over a small image takes it longer than to decode it."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +80,27 @@ def classify_files(model: TrainedModel, files: Sequence[str], *, invert: bool = 
         except DataError as error:
             return str(error)
 
-    at_once = max(1, min(BATCH, PIXELS // (model.image_shape[1] * model.image_shape[2])))
-    ahead: deque[tuple[Sequence[str], Iterator[Pixels | str]]] = deque()
+    def prepared_ones(some: Sequence[str]) -> list[Pixels | str]:
+        return [prepared(file) for file in some]
+
+    pixels = model.image_shape[1] * model.image_shape[2]
+    at_once, handful = max(1, min(BATCH, PIXELS // pixels)), max(1, _HANDFUL // pixels)
+    ahead: deque[tuple[Sequence[str], Iterator[list[Pixels | str]]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Decoders work outside Python's lock.
         for begin in range(0, len(files), at_once):
             some = files[begin : begin + at_once]
-            ahead.append((some, pool.map(prepared, some)))
+            handfuls = [some[first : first + handful] for first in range(0, len(some), handful)]
+            ahead.append((some, pool.map(prepared_ones, handfuls)))
             if len(ahead) > 1:
                 yield _answers(model, *ahead.popleft())
         if ahead:
             yield _answers(model, *ahead.popleft())
 
 
-def _answers(model: TrainedModel, files: Sequence[str], prepared: Iterable[Pixels | str]) -> Answers:
+def _answers(model: TrainedModel, files: Sequence[str], handfuls: Iterable[list[Pixels | str]]) -> Answers:
     images: dict[int, Pixels] = {}
     unreadable: dict[str, str] = {}
-    for place, (file, pixels) in enumerate(zip(files, prepared, strict=True)):
+    for place, (file, pixels) in enumerate(zip(files, chain.from_iterable(handfuls), strict=True)):
         if isinstance(pixels, str):
             unreadable[file] = pixels
         else:

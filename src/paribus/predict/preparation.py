@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from paribus.config import DataConfig, Fit
-from paribus.data.pixels import UnreadableImageError, decode, padded, pixels_of
+from paribus.data.pixels import UnreadableImageError, decode, pixels_of
 from paribus.data.reader import readable
 from paribus.errors import DataError
 
@@ -61,9 +61,12 @@ class Preparation:
         pixels = self._decoded(source)
         if self.image_shape[0] == 1 and pixels.ndim == 3:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-        prepared = np.empty((1, self.image_shape[0], *pixels.shape[:2]), dtype=np.uint8)
-        prepared[0] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        return np.asarray(padded(255 - prepared if invert else prepared, self.pad)[0])
+        prepared = np.zeros(self.image_shape, dtype=np.uint8)
+        inner = prepared[:, self.pad : self.image_shape[1] - self.pad, self.pad : self.image_shape[2] - self.pad]
+        inner[:] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        if invert:
+            inner[:] = 255 - inner
+        return prepared
 
     def is_prepared(self, images: object) -> bool:
         """Whether an object is an array of prepared images, uint8 (N, C, H, W)."""

@@ -4,7 +4,7 @@
       experiment.toml  environment.json  verdicts.json  report.md  report.html
       data/<fingerprint>.npz                         the test set: labels, class names, images
       runs/<arm>/<seed>/  config.json epochs.jsonl times.jsonl result.json predictions.npz probes.json
-                          model.safetensors
+                          model.safetensors  with what it takes to use it in its metadata
       tuning/<arm>.json                              what was found before the runs, where a value was left to be found
       ranges/<arm>.json                              the learning-rate range test, where rates are asked about
       tuning/<arm>/<rate>/<seed>/  config.json epochs.jsonl times.jsonl result.json
