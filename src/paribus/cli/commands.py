@@ -304,6 +304,26 @@ def gate(
         )
 
 
+@app.command()
+def serve(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A result folder, or a folder of them.")],
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 for any free one.  [8765, or a free one]"),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Show experiments in the browser, live while they train.
+
+    Reads the result folders and writes nothing. Ctrl-C ends it.
+    """
+    from paribus.cli.browser import announcing
+    from paribus.web.server import serve as serve_
+
+    serve_(results, host, port, announcing(open_))
+
+
 @app.command(name="list")
 def list_(
     subject: Annotated[str, typer.Argument(metavar="experiments|data|models|checks", help="What to list.")],

@@ -1,0 +1,106 @@
+"""What every page has: its template filled in, its navigation, the files beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from paribus import wording
+from paribus.web import replies
+from paribus.web.catalogue import Catalogue
+from paribus.web.replies import RefusedError, shown
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the routers share."""
+
+    catalogue: Catalogue
+
+    def page(self, request: Request, template: str, **content: Any) -> Response:
+        """Fill in a page's template and send it, tagged.
+
+        Args:
+            request: Whose page it is.
+            template: A file of `templates/` that extends `page.html.j2`.
+            content: What it shows. `experiment`, the name of a result folder, gives the page that one's navigation,
+                and `tab` says which of `TABS` is open.
+        """
+        return replies.tagged(request, self._render(template, content), "text/html; charset=utf-8")
+
+    def error_page(self, request: Request, status: int, sentence: str) -> Response:
+        """Return an error as JSON or, to a browser that asked for a page, as a page."""
+        if replies.wants_json(request):
+            return replies.error(status, sentence)
+        html = self._render("error.html.j2", {"status": status, "sentence": sentence})
+        return HTMLResponse(html.encode(errors="replace"), status)
+
+    def static(self, request: Request, name: str) -> Response:
+        """Send a file that pages refer to.
+
+        Raises:
+            RefusedError: If there is none of this name.
+        """
+        if name == PLOTLY:
+            return replies.tagged(request, _plotly(), "text/javascript; charset=utf-8", _FOR_EVER)
+        if name not in self._files:
+            raise RefusedError(404, f"There is no file `{shown(name)}` here.")
+        media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
+        return replies.tagged(request, self._files[name], media_type)
+
+    @cached_property
+    def _files(self) -> dict[str, bytes]:
+        folder = resources.files("paribus.web") / "static"
+        return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+    def _render(self, template: str, content: dict[str, Any]) -> str:
+        plain = {"experiment": None, "tab": None, "tabs": TABS, "plotly": f"/static/{PLOTLY}?{_plotly_version()}"}
+        return _environment().get_template(template).render(plain | content)
+
+
+def address(*parts: str) -> str:
+    """Return a path of this server from its parts, each quoted whole."""
+    return "".join(f"/{quote(part, safe='', errors='surrogateescape')}" for part in parts)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("paribus.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.globals.update(address=address)
+    environment.filters.update({name: getattr(wording, name) for name in _WORDINGS})
+    return environment
+
+
+@cache
+def _plotly() -> bytes:
+    """The JavaScript of the installed plotly, which draws the curves."""
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+
+
+@cache
+def _plotly_version() -> str:
+    from importlib.metadata import version
+
+    return hashlib.sha256(version("plotly").encode()).hexdigest()[:8]
+
+
+PLOTLY = "plotly.js"
+TABS = {"overview": ("Overview", ()), "compare": ("Run against run", ("compare",))}
+"""Pages of an experiment: their title in the navigation, and what their address has after the experiment's name."""
+_WORDINGS = ("count", "duration", "percent", "loss", "p_value", "setting")
+_FOR_EVER = "public, max-age=31536000, immutable"  # Its address changes with plotly's version.
+_MEDIA_TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
