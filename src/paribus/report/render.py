@@ -53,7 +53,7 @@ def to_html(page: Page) -> str:
 def html_page(template: str, **content: Any) -> str:
     """Fill in one of the HTML templates; `style` is the report's, and what stands between backticks is set as code."""
     environment = _environment(autoescape=True)
-    environment.filters["prose"] = _prose
+    environment.filters["prose"] = prose
     environment.filters["inline_svg"] = lambda figure: Markup(_inline(figure))
     environment.filters["data_uri"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     style = Markup(_source(environment, "report.css"))
@@ -103,7 +103,7 @@ def _inline(figure: Figure) -> str:
     return f'{opening} role="img" aria-label="{html.escape(figure.alt)}">{rest}'
 
 
-def _prose(text: str) -> Markup:
+def prose(text: str) -> Markup:
     """Escape text for HTML; what stands between backticks is set as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text)))
 

@@ -12,11 +12,11 @@ from starlette.responses import Response
 
 from paribus import __version__
 from paribus.errors import ParibusError
-from paribus.web import pages
+from paribus.web import api, pages
 from paribus.web.catalogue import Catalogue
 from paribus.web.replies import RefusedError, shown
-from paribus.web.security import Guard
-from paribus.web.site import Site
+from paribus.web.security import Guard, Rules
+from paribus.web.site import Site, plotly_styles
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -53,7 +53,8 @@ def create_app(folder: Path, hosts: Collection[str] = (), *, any_address: bool =
 
     for kind in (ParibusError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refuse)
-    app.add_middleware(Guard, hosts=hosts, any_address=any_address, error_page=site.error_page)
+    rules = Rules(hosts, any_address, plotly_styles())
+    app.add_middleware(Guard, rules=rules, error_page=site.error_page)
     return app
 
 
@@ -76,5 +77,5 @@ def _told(error: Exception, request: Request) -> tuple[int, str]:
     return error.status_code, str(error.detail)
 
 
-_ROUTERS = (pages.router,)
+_ROUTERS = (pages.router, api.router)
 """Each takes the `Site` and returns its routes."""

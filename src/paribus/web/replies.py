@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from paribus.errors import ParibusError
 
+FOR_EVER = "public, max-age=31536000, immutable"
+"""`Cache-Control` of what never changes at its address."""
 _LONGEST = 60
 
 

@@ -7,9 +7,12 @@ be pointed at 127.0.0.1) nor write (Origin and Sec-Fetch-Site are checked).
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -25,21 +28,40 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 ErrorPage = Callable[[Request, int, str], Response]
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What a server allows.
+
+    `hosts` are names under which it may be asked for, besides `LOCAL_HOSTS`. `any_address`: also under any IP address,
+    as it listens to other machines; a name that an attacker points here is still refused, as only names can be pointed.
+    `styles` are the style sheets that a script of ours puts into pages, word for word.
+    """
+
+    hosts: Collection[str] = ()
+    any_address: bool = False
+    styles: Collection[str] = ()
+
+    def headers(self) -> dict[str, str]:
+        """Return what every response says to the browser; one that has a header of this name keeps its own."""
+        digests = (base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() for style in self.styles)
+        styles = " ".join(f"'sha256-{digest}'" for digest in digests)
+        return {"Content-Security-Policy": _POLICY.format(styles=styles), **_HEADERS}
+
+
 class Guard:
     """ASGI middleware around the whole application.
 
     Args:
         app: What is guarded.
-        hosts: Names under which this server may be asked for, besides those of this machine to itself.
-        any_address: Whether it may be asked for under any IP address: it listens to other machines. A name that an
-            attacker points here is still refused, as only names can be pointed.
+        rules: What it allows.
         error_page: Makes the response to what is refused here.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], any_address: bool, error_page: ErrorPage) -> None:
+    def __init__(self, app: ASGIApp, rules: Rules, error_page: ErrorPage) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in (*LOCAL_HOSTS, *hosts))
-        self._any_address = any_address
+        self._hosts = frozenset(host.lower() for host in (*LOCAL_HOSTS, *rules.hosts))
+        self._any_address = rules.any_address
+        self._headers = rules.headers()
         self._error_page = error_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +70,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return  # There are no WebSockets here.
-        guarded = _Guarded(scope, send)
+        guarded = _Guarded(scope, send, self._headers)
         try:
             self._require_fair(Headers(scope=scope), str(scope["method"]))
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -90,8 +112,9 @@ class Guard:
 class _Guarded:
     """Adds the headers to the response, leaves the body of one to HEAD away, and knows whether it has begun."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, headers: Mapping[str, str]) -> None:
         self._send = send
+        self._headers = headers
         self._is_head = scope["method"] == "HEAD"
         self.is_started = False
 
@@ -99,7 +122,7 @@ class _Guarded:
         if message["type"] == "http.response.start":
             self.is_started = True
             headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
+            for name, value in self._headers.items():
                 headers.setdefault(name, value)
         elif self._is_head:
             message = {"type": "http.response.body"}
@@ -156,12 +179,7 @@ def _is_address(name: str) -> bool:
 _METHODS = ("GET", "HEAD", "POST")
 _BUG = "This is a bug in paribus; the terminal in which `paribus serve` runs shows what to report."
 _TOO_MUCH = f"A request must have at most {MOST_BYTES // 2**20} MiB. Send less."
-_EMPTY = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"  # plotly fills an empty style element from its script.
-HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; script-src 'self'; style-src 'self' {_EMPTY}; img-src 'self' data: blob:; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
+_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -169,7 +187,11 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-"""Sent with every response that does not set its own."""
+"""Sent with every response, beside the policy."""
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' {styles}; img-src 'self' data: blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 REPORT_POLICY = (
     "sandbox allow-top-navigation-by-user-activation; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

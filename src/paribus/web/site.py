@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,14 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from paribus import wording
-from paribus.web import replies
+from paribus.errors import ParibusError
+from paribus.report.render import prose
+from paribus.web import live, phrases, replies
 from paribus.web.catalogue import Catalogue
-from paribus.web.replies import RefusedError, shown
+from paribus.web.memory import Memory
+from paribus.web.replies import FOR_EVER, RefusedError, shown
+from paribus.web.schema import Listed
+from paribus.wording import count, margin, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,6 +31,17 @@ class Site:
     """What the routers share."""
 
     catalogue: Catalogue
+    memory: Memory = field(default_factory=Memory)
+
+    def listed(self) -> list[Listed]:
+        """Return every result folder with how far it is or what is wrong with it, the last written first."""
+        found = []
+        for name in self.catalogue.folders():
+            try:
+                found.append(Listed(folder=name, progress=live.progress(self.catalogue.open(name), self.memory)))
+            except ParibusError as error:
+                found.append(Listed(folder=name, progress=None, problem=str(error)))
+        return sorted(found, key=lambda each: -((each.progress and each.progress.changed) or 0))
 
     def page(self, request: Request, template: str, **content: Any) -> Response:
         """Fill in a page's template and send it, tagged.
@@ -52,7 +68,7 @@ class Site:
             RefusedError: If there is none of this name.
         """
         if name == PLOTLY:
-            return replies.tagged(request, _plotly(), "text/javascript; charset=utf-8", _FOR_EVER)
+            return replies.tagged(request, _plotly(), "text/javascript; charset=utf-8", FOR_EVER)
         if name not in self._files:
             raise RefusedError(404, f"There is no file `{shown(name)}` here.")
         media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
@@ -80,8 +96,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("paribus.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.globals.update(address=address)
-    environment.filters.update({name: getattr(wording, name) for name in _WORDINGS})
+    environment.globals.update({each.__name__: each for each in (address, *_PHRASES)})
+    environment.filters.update({each.__name__: each for each in (count, percent, margin, phrases.moment, prose)})
     return environment
 
 
@@ -89,6 +105,14 @@ def _environment() -> Environment:
 def _plotly() -> bytes:
     """The JavaScript of the installed plotly, which draws the curves."""
     return (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+
+
+def plotly_styles() -> list[str]:
+    """Return the style sheets that plotly's JavaScript puts into a page: an empty one for rules, and its maps'."""
+    literals = re.findall(
+        r"""createElement\("style"\)[^']{0,200}\.textContent='((?:[^'\\]|\\.)*)'""", _plotly().decode()
+    )
+    return ["", *(re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), literal) for literal in literals)]
 
 
 @cache
@@ -101,6 +125,12 @@ def _plotly_version() -> str:
 PLOTLY = "plotly.js"
 TABS = {"overview": ("Overview", ()), "compare": ("Run against run", ("compare",))}
 """Pages of an experiment: their title in the navigation, and what their address has after the experiment's name."""
-_WORDINGS = ("count", "duration", "percent", "loss", "p_value", "setting")
-_FOR_EVER = "public, max-age=31536000, immutable"  # Its address changes with plotly's version.
+_ESCAPES = {"n": "\n", "t": "\t"}
+_PHRASES = (
+    phrases.state_text,
+    phrases.arm_text,
+    phrases.measures,
+    phrases.share,
+    phrases.difference_text,
+)
 _MEDIA_TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
