@@ -43,6 +43,7 @@ def create_app(folder: Path, hosts: Collection[str] = (), *, any_address: bool =
         description="The results of controlled experiments, read-only.",
         docs_url=None,  # FastAPI's pages load scripts from elsewhere.
         redoc_url=None,
+        redirect_slashes=False,
     )
     for router in _ROUTERS:
         app.include_router(router(site))

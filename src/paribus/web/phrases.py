@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from paribus.report.page import Cell
-from paribus.web.schema import ArmProgress, Confrontation, Progress, Side
+from paribus.web.schema import ArmProgress, Confrontation, FiredCheck, Progress, Side
 from paribus.wording import NOTHING, count, difference, duration, interval, listed, loss, p_value, percent, plain
 
 
@@ -30,6 +30,15 @@ def arm_text(arm: ArmProgress) -> str:
 def moment(seconds: float) -> str:
     """Return a time in seconds since 1970 as this machine's clock shows it."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def places(checks: Sequence[FiredCheck]) -> Iterator[tuple[FiredCheck, str]]:
+    """Yield fired checks with where they fired; places that a check says the same of share one line."""
+    found: dict[tuple[str, str], list[FiredCheck]] = {}
+    for check in checks:
+        found.setdefault((check.code, check.message), []).append(check)
+    for alike in found.values():
+        yield alike[0], listed([check.where for check in alike])
 
 
 def measures(found: Confrontation) -> Iterator[tuple[str, Cell, Cell]]:

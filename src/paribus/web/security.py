@@ -24,6 +24,7 @@ from paribus.web.replies import RefusedError, shown
 
 MOST_BYTES = 11 * 2**20
 """The longest body that is read: an image of 10 MiB and the form around it."""
+MOST_HEADER_BYTES = 32 * 2**10
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 ErrorPage = Callable[[Request, int, str], Response]
 
@@ -82,6 +83,8 @@ class Guard:
             await self._refuse(guarded, scope, 500, _BUG)
 
     def _require_fair(self, headers: Headers, method: str) -> None:
+        if sum(len(name) + len(value) for name, value in headers.raw) > MOST_HEADER_BYTES:
+            raise RefusedError(431, f"Headers must have at most {MOST_HEADER_BYTES // 2**10} KiB together. Send less.")
         self._require_own_host(headers)
         if method not in _METHODS:
             raise RefusedError(405, f"The method must be one of {', '.join(_METHODS)}, but got {shown(method)}.")

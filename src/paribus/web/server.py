@@ -6,12 +6,16 @@ import importlib.util
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paribus.errors import ConfigError
 
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
 DEFAULT_PORT = 8765
 _NEEDED = ("fastapi", "uvicorn", "plotly", "multipart")
-_LONGEST_HEADER = 32 * 2**10
 _PATIENCE_S = 2
 
 
@@ -32,12 +36,27 @@ def serve(folder: Path, host: str, port: int | None, announce: Callable[[str], N
     import uvicorn
 
     from paribus.web.app import create_app
+    from paribus.web.security import LOCAL_HOSTS
 
-    app = create_app(folder, (host,), any_address=host not in ("127.0.0.1", "localhost", "::1"))
-    config = uvicorn.Config(
+    app = create_app(folder, (host,), any_address=host not in LOCAL_HOSTS)
+    with listen(host, port) as listener:
+        announce(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
+        try:
+            uvicorn.Server(configuration(app)).run(sockets=[listener])
+        except KeyboardInterrupt:  # How a server ends.
+            return
+
+
+def configuration(app: FastAPI) -> uvicorn.Config:
+    """Return how the application is served: plain HTTP/1.1 with short headers, and no more said than needed."""
+    import uvicorn
+
+    from paribus.web.security import MOST_HEADER_BYTES
+
+    return uvicorn.Config(
         app,
         http="h11",
-        h11_max_incomplete_event_size=_LONGEST_HEADER,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -46,12 +65,6 @@ def serve(folder: Path, host: str, port: int | None, announce: Callable[[str], N
         proxy_headers=False,
         timeout_graceful_shutdown=_PATIENCE_S,
     )
-    with listen(host, port) as listener:
-        announce(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:  # How a server ends.
-            return
 
 
 def require_extra() -> None:

@@ -129,6 +129,7 @@ _ESCAPES = {"n": "\n", "t": "\t"}
 _PHRASES = (
     phrases.state_text,
     phrases.arm_text,
+    phrases.places,
     phrases.measures,
     phrases.share,
     phrases.difference_text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from paribus.experiment import CONTROL
 from paribus.report.page import Cell
 from paribus.report.questions import difference_texts, verdict_cell
 from paribus.web.schema import ArmDesign, Comparison, ExperimentAnswer, QuestionAnswer
@@ -24,11 +25,12 @@ class Strip:
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """One comparison in words; `asks` is empty where the question is that of the row above."""
+    """One comparison in words; `is_first` says that the row above has another question."""
 
     question: QuestionAnswer
     is_first: bool
     arm: str
+    control: str
     small: str
     accuracy: Cell
     difference: Cell
@@ -51,12 +53,13 @@ def _verdict_row(question: QuestionAnswer, comparison: Comparison, arm: ArmDesig
     told = comparison.model_dump()
     found, within = difference_texts(told, "ci95")
     small = [f"{key} = {value}" for key, value in arm.factors.items()]
-    small += [f"against {comparison.control}"] if comparison.control != "control" else []
+    small += [f"against {comparison.control}"] if comparison.control != CONTROL else []
     small += ["best by validation"] if question.best == arm.arm else []
     return VerdictRow(
         question=question,
         is_first=is_first,
         arm=arm.arm,
+        control=comparison.control,
         small="; ".join(small),
         accuracy=_accuracy(arm),
         difference=Cell(found, f"{within} {unit(comparison.metric)}" if within else ""),
@@ -72,7 +75,7 @@ def _open_row(question: QuestionAnswer) -> VerdictRow:
         verdict, small, arm = Cell("no verdict yet"), "", arms
     else:
         verdict, small, arm = Cell("no change", "the control is the best value"), "best by validation", question.best
-    return VerdictRow(question, True, arm, small, nothing, nothing, None, NOTHING, verdict)
+    return VerdictRow(question, True, arm, CONTROL, small, nothing, nothing, None, NOTHING, verdict)
 
 
 def _accuracy(arm: ArmDesign) -> Cell:

@@ -72,7 +72,7 @@ function tracesOf(arm, scale) {
   }
   if (arm.mean.length) {
     const mode = arm.mean.length === 1 ? "markers" : "lines";
-    traces.push(along(arm.mean, 1, { mode, line: { color: colour, width: 2.2, dash: DASHES[arm.dash] }, marker: { color: colour } }));
+    traces.push(along(arm.mean, 1, { mode, line: { color: colour, width: 2.2, dash: DASHES[arm.dash] }, marker: { color: colour }, cliponaxis: false }));
   }
   for (const line of arm.lines) {
     const name = `${arm.arm}, seed ${line.seed}`;
@@ -82,7 +82,7 @@ function tracesOf(arm, scale) {
     const last = line.values.findLastIndex((value) => value !== null);
     if (isOpen || line.state === "diverged") {
       const symbol = isOpen ? "circle" : "x";
-      traces.push({ ...along([line.values[last]], line.start + last, { name, mode: "markers" }), marker: { color: colour, size: 7, symbol } });
+      traces.push({ ...along([line.values[last]], line.start + last, { name, mode: "markers", cliponaxis: false }), marker: { color: colour, size: 7, symbol } });
     }
   }
   return traces;
