@@ -7,9 +7,36 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from paribus.store import EpochRecord, files
+from paribus.launch import conduct
+from paribus.store import EpochRecord, Results, files
+from paribus.testing.synthetic import example_experiment, write_results
 
+ACCURACY = {"control": 0.8, "relu": 0.9, "max": 0.8, "lr-10": 0.3, "lr-0.001": 0.5}
 OF_A_RUN_THAT_ENDED = ("result.json", "predictions.npz", "model.safetensors", "probes.json")
+
+
+def write_finished(parent: Path) -> Path:
+    """Write two results: `example`, with verdicts and a report, and `damaged`."""
+    conduct.rebuild(write_results(parent / "example", example_experiment(seeds=4, epochs=4), ACCURACY))
+    (parent / "damaged").mkdir()
+    (parent / "damaged" / "experiment.toml").write_text("x = [")
+    return parent
+
+
+def write_training(folder: Path) -> Results:
+    """Write a result whose control has ended, with one run of each other kind in `relu`."""
+    experiment = example_experiment(seeds=6, epochs=6)
+    others = [(arm, seed) for arm in experiment.arms if arm not in ("control", "relu") for seed in range(6)]
+    results = write_results(
+        folder, experiment, {"control": 0.9}, diverged=[("relu", 1)], missing=[*others, ("relu", 5)]
+    )
+    relu = folder / "runs" / "relu"
+    reopen_run(relu / "2", 3)
+    reopen_run(relu / "3", 2)
+    age(relu / "3", 1000)
+    reopen_run(relu / "4", 1)
+    (relu / "4" / "failure.txt").write_text("The disk is full.\nMore of it.")
+    return results
 
 
 def reopen_run(folder: Path, epochs: int) -> None:

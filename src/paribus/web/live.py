@@ -19,7 +19,7 @@ from paribus.web.schema import ArmProgress, Level, Progress, RunProgress, RunSta
 
 Series = tuple[float | None, ...]
 PATIENCE_S = 60.0
-_EPOCHS_OF_PATIENCE = 3
+EPOCHS_OF_PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _watched(results: Results, memory: Memory, arm: str, seed: int, now: float) 
     written = [memory.changed(folder / name) for name in ("config.json", "epochs.jsonl", "result.json", "failure.txt")]
     changed = max(each for each in (*written, 0.0) if each is not None)
     state: RunState = (
-        "training" if now - changed < max(PATIENCE_S, _EPOCHS_OF_PATIENCE * max(times, default=0)) else "stopped"
+        "training" if now - changed < max(PATIENCE_S, EPOCHS_OF_PATIENCE * max(times, default=0)) else "stopped"
     )
     if failure is not None:
         state = "failed"
