@@ -335,3 +335,11 @@ def test_the_numbers_in_the_docs() -> None:
     assert f"headers above\n  {MOST_HEADER_BYTES // 2**10} KiB" in why
     plotly = (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     assert f"It is {round(len(plotly) / 1e6)} MB" in why
+
+
+def test_an_arm_of_many_keys_is_told_in_short(finished: Path) -> None:
+    about = overview("example", Results.open(finished / "example"), Memory())
+    factors = {f"train.key{place}": "1" for place in range(5)}
+    many = about.model_copy(update={"arms": [arm.model_copy(update={"factors": factors}) for arm in about.arms]})
+    row = next(verdict_rows(many))
+    assert row.small == "train.key0 = 1; train.key1 = 1; train.key2 = 1; and 2 more keys"

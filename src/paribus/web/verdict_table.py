@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from paribus.experiment import CONTROL
 from paribus.report.page import Cell
 from paribus.report.questions import difference_texts, verdict_cell
 from paribus.web.schema import ArmDesign, Comparison, ExperimentAnswer, QuestionAnswer
-from paribus.wording import NOTHING, listed, p_value, percent, unit
+from paribus.wording import NOTHING, count, listed, p_value, percent, unit
 
-STRIP_WIDTH = 180
+STRIP_WIDTH = 150
+_FACTORS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ def verdict_rows(about: ExperimentAnswer) -> Iterator[VerdictRow]:
 def _verdict_row(question: QuestionAnswer, comparison: Comparison, arm: ArmDesign, *, is_first: bool) -> VerdictRow:
     told = comparison.model_dump()
     found, within = difference_texts(told, "ci95")
-    small = [f"{key} = {value}" for key, value in arm.factors.items()]
+    small = [f"{key} = {value}" for key, value in islice(arm.factors.items(), _FACTORS_SHOWN)]
+    more = len(arm.factors) - _FACTORS_SHOWN
+    small += [f"and {count(more, 'more key')}"] if more > 0 else []
     small += [f"against {comparison.control}"] if comparison.control != CONTROL else []
     small += ["best by validation"] if question.best == arm.arm else []
     return VerdictRow(

@@ -52,7 +52,8 @@ function scaleOf(panel) {
   const low = Math.max(100 - most * 1.25, 0);
   const high = 100 - Math.max(least / 1.25, floor);
   const ticks = STRETCHED_TICKS.filter((tick) => low <= tick && tick <= high);
-  const axis = { range: [stretch(low), stretch(high)], tickvals: ticks.map(stretch), ticktext: ticks.map(String) };
+  const room = 0.03 * (stretch(high) - stretch(low)); // A line at 100 % is drawn whole.
+  const axis = { range: [stretch(low) - room, stretch(high) + room], tickvals: ticks.map(stretch), ticktext: ticks.map(String) };
   return { place: (value) => stretch(100 * value), text, axis };
 }
 
@@ -88,6 +89,13 @@ function tracesOf(arm, scale) {
   return traces;
 }
 
+// Whole epochs only, however few there are.
+function ticksOf(panel) {
+  const last = Math.max(...panel.arms.flatMap((arm) => [arm.mean.length, ...arm.lines.map((line) => line.start + line.values.length - 1)]));
+  if (last === 1) return { range: [0, 2], tickvals: [1] };
+  return last <= 10 ? { tick0: 1, dtick: 1, tickformat: "d" } : { nticks: 8, tickformat: "d" };
+}
+
 function layoutOf(panel, scale) {
   const line = colourOf("--line");
   const axis = { gridcolor: line, zeroline: false, linecolor: colourOf("--strong-line"), fixedrange: true, ticks: "" };
@@ -96,7 +104,7 @@ function layoutOf(panel, scale) {
     height: 270, margin: { l: 52, r: 12, t: 8, b: 40 }, hovermode: "closest", dragmode: false, showlegend: false,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colourOf("--soft") },
-    xaxis: { ...axis, title: { text: "epoch", standoff: 6 }, tickformat: "d", nticks: 8 },
+    xaxis: { ...axis, title: { text: "epoch", standoff: 6 }, ...ticksOf(panel) },
     yaxis: { ...axis, title: { text: isAccuracy ? "%" : "nats", standoff: 4 }, ...scale.axis },
     hoverlabel: { bgcolor: colourOf("--paper"), bordercolor: colourOf("--strong-line"), font: { color: colourOf("--ink") } },
   };
