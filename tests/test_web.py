@@ -229,10 +229,13 @@ def test_the_api_is_described(server: Address) -> None:
         "/api/experiments/{name}/curves",
         "/api/experiments/{name}/images/{data}/{index}",
         "/api/experiments/{name}/progress",
+        "/api/try",
     ]
-    assert {method for methods in paths.values() for method in methods} == {"get"}
+    assert {path: [*methods] for path, methods in paths.items()} == {path: ["get"] for path in paths} | {
+        "/api/try": ["post"]
+    }
     page = server.get("/api", Accept="text/html").body.decode()
-    assert all(f"GET {path}" in page for path in paths)
+    assert all(f"{'POST' if path == '/api/try' else 'GET'} {path}" in page for path in paths)
     assert "http" not in re.sub(r'xmlns="[^"]*"', "", page)
     schema.Progress.model_validate(server.get("/api/experiments/example/progress").json)
     schema.ExperimentAnswer.model_validate(server.get("/api/experiments/example").json)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from paribus import __version__
 from paribus.errors import ParibusError
-from paribus.web import api, pages
+from paribus.web import api, pages, tryit
 from paribus.web.catalogue import Catalogue
 from paribus.web.replies import RefusedError, shown
 from paribus.web.security import Guard, Rules
@@ -40,7 +40,7 @@ def create_app(folder: Path, hosts: Collection[str] = (), *, any_address: bool =
     app = FastAPI(
         title="paribus",
         version=__version__,
-        description="The results of controlled experiments, read-only.",
+        description="The results of controlled experiments, read-only, and their networks to try.",
         docs_url=None,  # FastAPI's pages load scripts from elsewhere.
         redoc_url=None,
         redirect_slashes=False,
@@ -78,5 +78,5 @@ def _told(error: Exception, request: Request) -> tuple[int, str]:
     return error.status_code, str(error.detail)
 
 
-_ROUTERS = (pages.router, api.router)
+_ROUTERS = (pages.router, api.router, tryit.router)
 """Each takes the `Site` and returns its routes."""

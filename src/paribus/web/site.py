@@ -123,7 +123,7 @@ def _plotly_version() -> str:
 
 
 PLOTLY = "plotly.js"
-TABS = {"overview": ("Overview", ()), "compare": ("Run against run", ("compare",))}
+TABS = {"overview": ("Overview", ()), "compare": ("Run against run", ("compare",)), "try": ("Try it", ("try",))}
 """Pages of an experiment: their title in the navigation, and what their address has after the experiment's name."""
 _ESCAPES = {"n": "\n", "t": "\t"}
 _PHRASES = (
