@@ -318,7 +318,7 @@ def test_negatives_are_told_only_where_the_training_pixels_are_known(model: Trai
 def test_no_mnist_digit_is_taken_for_a_negative(data_folder: Path, model: TrainedModel, tmp_path: Path) -> None:
     if not (data_folder / "mnist").is_dir():
         pytest.skip(f"{data_folder} holds no mnist")
-    images = load_data("mnist", data_folder, pad=2).test.images[:5000]
+    images = load_data("mnist", data_folder, pad=2).test.images
     of_mnist = paribus.load(rewritten(model, tmp_path, mean=[25.5]))
     assert not of_mnist.negatives(images).any()
     inverted = images.copy()
