@@ -48,6 +48,12 @@ class ExportError(ParibusError):
     exit_status = 1
 
 
+class TrackError(ParibusError):
+    """A sink, such as TensorBoard, cannot be opened or written; the result itself is whole."""
+
+    exit_status = 1
+
+
 class GateError(ParibusError):
     """The verdicts are not those that `paribus gate` was told to expect."""
 

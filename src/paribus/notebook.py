@@ -43,6 +43,12 @@ def as_html(title: str, verdicts: Mapping[str, Any]) -> str:
     return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def as_markdown(verdicts: Mapping[str, Any]) -> str:
+    """Return the verdicts as a table in Markdown."""
+    table = [_HEAD, ("---",) * len(_HEAD), *(_cells(row) for row in rows(verdicts))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in table)
+
+
 def _cells(row: Mapping[str, Any]) -> Sequence[str]:
     metric, found = row["metric"], difference(row["difference"], row["metric"])
     verdict = row["verdict"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from paribus import __version__
+from paribus.cli.options import DataDirOption, with_run_options
 
 if TYPE_CHECKING:
     from paribus.config import Value
@@ -32,14 +34,6 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, such as control.train.epochs=5; repeatable."),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Result folder.  [results/NAME]")]
-DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", metavar="DIR", help="Where data lies, before PARIBUS_DATA and the cache.")
-]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, metavar="N", help="Runs trained at once.  [as many as cores]")
-]
-EngineOption = Annotated[str, typer.Option("--engine", metavar="auto|native|torch|features", help="What trains.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -59,24 +53,26 @@ def paribus(
 
 
 @app.command()
+@with_run_options
 def run(
     experiment: ExperimentArgument,
     settings: SetOption = None,
-    out: OutOption = None,
-    data_dir: DataDirOption = None,
-    workers: WorkersOption = None,
-    engine: EngineOption = "auto",
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="SINKS", help="Such as tensorboard,mlflow: shown epoch by epoch.")
+    ] = None,
+    *,
+    options: Any,
 ) -> None:
     """Train what is missing, print the verdicts, write the report.
 
     An interrupted run goes on when the same command is given again.
     """
-    from paribus import checks
+    from paribus import checks, track
     from paribus.cli import tables
     from paribus.launch import conduct
     from paribus.launch.progress import warn
 
-    options = conduct.RunOptions(out=out, data_dir=data_dir, workers=workers, engine=engine)
+    options = replace(options, log=track.names(log))
     loaded = _load(experiment, settings)
     warn(checks.design(loaded))
     results = conduct.run(loaded, options)
@@ -84,14 +80,8 @@ def run(
 
 
 @app.command()
-def plan(
-    experiment: ExperimentArgument,
-    settings: SetOption = None,
-    out: OutOption = None,
-    data_dir: DataDirOption = None,
-    workers: WorkersOption = None,
-    engine: EngineOption = "auto",
-) -> None:
+@with_run_options
+def plan(experiment: ExperimentArgument, settings: SetOption = None, *, options: Any) -> None:
     """Tell what a run would train, how long, and what it could show.
 
     Prints the smallest difference that the seeds and test images can show, and the checks that fire already.
@@ -99,7 +89,6 @@ def plan(
     from paribus.cli import tables
     from paribus.launch import conduct
 
-    options = conduct.RunOptions(out=out, data_dir=data_dir, workers=workers, engine=engine)
     tables.show_plan(conduct.plan(_load(experiment, settings), options))
 
 
@@ -276,6 +265,19 @@ def report(results: ResultsArgument) -> None:
 
     opened = Results.open(results)
     tables.show_verdicts(conduct.rebuild(opened), opened.folder)
+
+
+@app.command()
+def log(
+    results: ResultsArgument,
+    to: Annotated[str, typer.Option("--to", metavar="SINKS", help="Such as tensorboard,mlflow.")],
+) -> None:
+    """Bring a result to TensorBoard or MLflow, as far as it is not there yet."""
+    from paribus import track
+    from paribus.store import Results
+    from paribus.track import tracker
+
+    tracker.log(Results.open(results), track.names(to))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from paribus import arms as stored_arms
-from paribus import checks, data, engines, power, processes, tuning, verdicts
+from paribus import checks, data, engines, power, processes, track, tuning, verdicts
 from paribus.config import EPOCHS
 from paribus.engines.native import build
 from paribus.errors import DataError, RunError
@@ -25,17 +25,22 @@ from paribus.launch.progress import say, warn
 from paribus.launch.range_process import make_range_tests
 from paribus.launch.survey_process import SurveyProcess, survey_apart
 from paribus.store import Results, TestSet
+from paribus.track.tracker import following
 from paribus.wording import count
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how to run: `out` None means ``results/<name>``, `workers` None as many as there are cores."""
+    """Where and how to run: `out` None means ``results/<name>``, `workers` None as many as there are cores.
+
+    `log` names sinks that are brought every epoch: keys of `paribus.track.SINKS`.
+    """
 
     out: Path | None = None
     data_dir: Path | None = None
     workers: int | None = None
     engine: str = "auto"
+    log: tuple[str, ...] = ()
 
     def folder(self, experiment: Experiment) -> Path:
         """Return the result folder of an experiment."""
@@ -87,9 +92,11 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         ConfigError, DataError: If the experiment does not fit its data, before anything is trained.
         StoreError: If the folder is locked by another process or cannot be written.
         RunError: After everything else is done and reported, if a run failed.
+        TrackError: If a sink cannot be opened, before anything is trained; or at the end, if one failed on the way.
     """
     launcher = LocalLauncher(options.workers)
     engines.require_known(options.engine)
+    track.require_known(options.log)
     results = Results(options.folder(experiment), experiment)
     with results.lock(), contextlib.closing(launcher):
         if not any(EPOCHS in arm.recipe.unfound for arm in results.experiment.arms.values()):
@@ -102,15 +109,17 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         about |= _left_out(supplies)
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
-        trainer = Trainer(launcher, results)
-        tune.find_epochs(results, supplies)
-        with _surveying(results, supplies):
-            tune.find_rates(supplies, trainer)
-            make_range_tests(results, supplies)
-            trainer.train(_packs(results.experiment, supplies))
-        rebuild(results)
+        with following(results, options.log) as tracker:
+            trainer = Trainer(launcher, results, tracker.note)
+            tune.find_epochs(results, supplies)
+            with _surveying(results, supplies):
+                tune.find_rates(supplies, trainer)
+                make_range_tests(results, supplies)
+                trainer.train(_packs(results.experiment, supplies))
+            tracker.finish(rebuild(results))
     if trainer.failed:
         _raise_failed(trainer)
+    tracker.require_whole()
     return results
 
 

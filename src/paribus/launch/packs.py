@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,10 +80,13 @@ def require_colours(experiment: Experiment, folders: Mapping[str, Path]) -> None
 
 
 class Trainer:
-    """Trains packs with a launcher into a result folder, shows how far it is, and keeps count of what failed."""
+    """Trains packs with a launcher into a result folder, shows how far it is, and keeps count of what failed.
 
-    def __init__(self, launcher: LocalLauncher, results: Results) -> None:
-        self.launcher, self.results = launcher, results
+    `note` is told of each run of which the store has something new.
+    """
+
+    def __init__(self, launcher: LocalLauncher, results: Results, note: Callable[[RunSpec], None]) -> None:
+        self.launcher, self.results, self.note = launcher, results, note
         self.launched = 0
         self.failed: list[RunFailed] = []
 
@@ -100,6 +103,7 @@ class Trainer:
         try:
             for news in self.launcher.launch(open_, self.results):
                 shown.show(news)
+                self.note(news.spec)
                 if isinstance(news, RunFailed):
                     self.failed.append(news)
         finally:

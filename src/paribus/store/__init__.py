@@ -8,6 +8,7 @@
       tuning/<arm>.json                              what was found before the runs, where a value was left to be found
       ranges/<arm>.json                              the learning-rate range test, where rates are asked about
       tuning/<arm>/<rate>/<seed>/  config.json epochs.jsonl times.jsonl result.json
+      tensorboard/  mlruns/                          what sinks show, where they were asked for
       superseded/<arm>/<seed>-<digest>/              runs of an earlier recipe, kept but not read
 
 `epochs.jsonl` and `predictions.npz` are the same, bit for bit, however often a run was interrupted; wall times are in
@@ -31,7 +32,7 @@ from paribus.store.records import (
     Usage,
 )
 from paribus.store.results import Results, State
-from paribus.store.run import Run, RunWriter, TuningRun
+from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun
 from paribus.store.tuning import EpochsChoice, MadeFor, RateChoice, TriedRate, Tuning
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Results",
     "Run",
     "RunResult",
+    "RunSoFar",
     "RunWriter",
     "State",
     "TestSet",

@@ -24,7 +24,7 @@ from paribus.facts import Facts
 from paribus.store import files, ranges, tuning
 from paribus.store.ranges import RangeTest
 from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult
-from paribus.store.run import Run, RunWriter, TuningRun
+from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun
 from paribus.store.tuning import Tuning
 
 State = Literal["missing", "partial", "finished", "failed", "superseded"]
@@ -208,6 +208,23 @@ class Results:
                 result = files.typed(RunResult, files.read_json(folder / "result.json"), folder / "result.json")
                 found.append(Run(folder, result, _epochs(folder)))
         return found
+
+    def run_so_far(self, arm: str, seed: int) -> RunSoFar | None:
+        """Return a run of the experiment's recipe as far as it has got, None where no epoch of it is done.
+
+        It may be written to meanwhile.
+        """
+        folder, design = self.run_folder(arm, seed), self.experiment.arms.get(arm)
+        if design is None or design.recipe.unfound or not (folder / "times.jsonl").exists():
+            return None
+        config = files.read_json(folder / "config.json")
+        if _recipe_in(folder) != design.recipe:
+            return None
+        path = folder / "result.json"  # Read first: epochs that come later do no harm, a result without its last does.
+        result = files.typed(RunResult, files.read_json(path), path) if path.exists() else None
+        seconds = tuple(float(line["seconds"]) for line in files.read_lines(folder / "times.jsonl"))
+        epochs = _epochs(folder)[: len(seconds)]
+        return RunSoFar(config, epochs, seconds, (folder / "times.jsonl").stat().st_mtime, result)
 
     def tuning_run(self, spec: RunSpec) -> TuningRun:
         """Read a tuning run that is finished or diverged."""

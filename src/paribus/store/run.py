@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,45 @@ class Run:
     def epoch_seconds(self) -> tuple[float, ...]:
         """Wall seconds of each epoch."""
         return tuple(line["seconds"] for line in files.read_lines(self.folder / "times.jsonl"))
+
+
+@dataclass(frozen=True)
+class RunSoFar:
+    """One run as far as it has got: `result` is None until it ends.
+
+    `config` is `config.json`. `last_end` is when the last epoch ended, in seconds since 1970, `epoch_seconds` what
+    each one took.
+    """
+
+    config: Mapping[str, Any]
+    epochs: tuple[EpochRecord, ...]
+    epoch_seconds: tuple[float, ...]
+    last_end: float
+    result: RunResult | None
+
+    @property
+    def arm(self) -> str:
+        """The name of its arm."""
+        return str(self.config["arm"])
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return int(self.config["seed"])
+
+    @property
+    def digest(self) -> str:
+        """What decides its result."""
+        return str(self.config["digest"])
+
+    @property
+    def key(self) -> str:
+        """Arm and digest: two arms may come to the same recipe, as where a rate is found that another arm has."""
+        return f"{self.arm}/{self.digest}"
+
+    def ended_at(self, epoch: int) -> float:
+        """Return when an epoch ended, or with 0 when training began: reckoned back without interruptions."""
+        return self.last_end - sum(self.epoch_seconds[epoch:])
 
 
 @dataclass(frozen=True)
