@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from paribus.data import load_data as load_data
     from paribus.errors import ParibusError as ParibusError
     from paribus.experiment import Experiment as Experiment
+    from paribus.launch.conduct import plan as plan
     from paribus.launch.conduct import run as run
     from paribus.loader import Images as Images
     from paribus.loader import Loader as Loader
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "load",
     "load_data",
+    "plan",
     "run",
 ]
 
@@ -54,5 +56,6 @@ _HOMES = {
     "Results": "paribus.store",
     "load": "paribus.predict",
     "load_data": "paribus.data",
+    "plan": "paribus.launch.conduct",
     "run": "paribus.launch.conduct",
 }

@@ -1,14 +1,34 @@
-"""How a result shows itself in Python: rows of verdicts, as plain data, as text, and as a table of a notebook."""
+"""How a result shows itself in Python: as plain data, as text, and in a notebook as tables, paragraphs and figures."""
 
 from __future__ import annotations
 
+import base64
 import html
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from paribus.wording import NOTHING, difference, interval, p_value, unit, would_decide
+from paribus.errors import StoreError, nearest
+from paribus.wording import NOTHING, difference, interval, loss, p_value, percent, unit, would_decide
 
 _HEAD = ("question", "arm", "against", "difference", "95 % interval", "p (Holm)", "verdict")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A part of a result that shows itself: `html` in a notebook, `text` where there is none."""
+
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
 
 
 def rows(verdicts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -26,21 +46,71 @@ def rows(verdicts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def as_text(verdicts: Mapping[str, Any]) -> str:
     """Return the verdicts as lines of aligned columns."""
-    table = [_HEAD, *(_cells(row) for row in rows(verdicts))]
-    widths = [max(len(row[index]) for row in table) for index in range(len(_HEAD))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-    )
+    return _aligned([_HEAD, *(_cells(row) for row in rows(verdicts))])
 
 
 def as_html(title: str, verdicts: Mapping[str, Any]) -> str:
     """Return the verdicts as an HTML table with a caption."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in _HEAD)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in _cells(row))}</tr>" for row in rows(verdicts)
-    )
-    caption = html.escape(title)
-    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return _html_table(title, [_HEAD, *(_cells(row) for row in rows(verdicts))])
+
+
+def table(verdicts: Mapping[str, Any], identity: str) -> Shown:
+    """Return the arms of a question, the control first: accuracy and loss with intervals, difference, verdict.
+
+    Raises:
+        StoreError: If there is no such question.
+    """
+    question = _question(verdicts, identity)
+    compared = {each["arm"]: each for each in question["comparisons"]}
+    if question["sweep"] is not None:
+        names = [row["arm"] for row in question["sweep"]["values"]]
+    else:
+        names = list(dict.fromkeys(["control", *(each["control"] for each in compared.values()), *compared]))
+    content = [_ARMS_HEAD, *(_arm_cells(name, verdicts["arms"][name], compared.get(name)) for name in names)]
+    return Shown(_aligned(content), _html_table(question["asks"], content))
+
+
+def comment(verdicts: Mapping[str, Any], identity: str) -> Shown:
+    """Return what the runs say on a question: answer, evidence, rates, limits, next, a paragraph each.
+
+    Raises:
+        StoreError: If there is no such question.
+    """
+    question = _question(verdicts, identity)
+    parts: dict[str, list[str]] = {}
+    for sentence in question["comment"]:
+        parts.setdefault(sentence["part"], []).append(sentence["text"])
+    paragraphs = [" ".join(sentences) for sentences in parts.values()]
+    text = "\n\n".join(textwrap.fill(each, _WIDTH) for each in (question["asks"], *paragraphs))
+    prose = "".join(f"<p>{_with_code(each)}</p>" for each in paragraphs)
+    return Shown(text, f"<p><strong>{html.escape(question['asks'])}</strong></p>{prose}")
+
+
+def figures(folder: Path, names: Sequence[str]) -> Shown:
+    """Return figures of a report, beside each other.
+
+    Args:
+        folder: Of the figures.
+        names: Such as ``"relu-val-loss"``.
+
+    Raises:
+        StoreError: If there is no such figure.
+    """
+    known = sorted(path.stem for path in folder.glob("*.svg"))
+    for name in names:
+        if name not in known:
+            raise StoreError(
+                f"A figure must be one of {', '.join(known) or 'none, as there is no report'}, but got "
+                f"`{name}`.{nearest(name, known)}"
+            )
+    images = [f'<img alt="{html.escape(name)}" src="{_data_uri(folder / f"{name}.svg")}">' for name in names]
+    return Shown("\n".join(str(folder / f"{name}.svg") for name in names), "".join(images))
+
+
+def page(path: Path) -> Shown:
+    """Return a page in a frame of its own, so that its style and the notebook's stay apart."""
+    content = html.escape(path.read_text(encoding="utf-8"))
+    return Shown(str(path), f'<iframe srcdoc="{content}" style="width: 100%; height: 50em; border: 0"></iframe>')
 
 
 def as_markdown(verdicts: Mapping[str, Any]) -> str:
@@ -50,21 +120,74 @@ def as_markdown(verdicts: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> Sequence[str]:
-    metric, found = row["metric"], difference(row["difference"], row["metric"])
-    verdict = row["verdict"]
-    if verdict == "undecided" and (row["seeds_needed"] or row["test_images_needed"]):
-        verdict += f" ({would_decide(row['seeds_needed'], row['test_images_needed'])})"
     return (
         row["question"],
         row["arm"],
         row["control"],
-        found if row["difference"] is None else f"{found} {unit(metric)}",
-        interval(row["ci95"], lambda end: difference(end, metric)) or NOTHING,
+        *_difference_cells(row),
         p_value(row["p_holm"]),
-        verdict,
+        _verdict(row),
     )
 
 
+def _difference_cells(comparison: Mapping[str, Any]) -> tuple[str, str]:
+    metric, found = comparison["metric"], difference(comparison["difference"], comparison["metric"])
+    ends = interval(comparison["ci95"], lambda end: difference(end, metric)) or NOTHING
+    return found if comparison["difference"] is None else f"{found} {unit(metric)}", ends
+
+
+def _verdict(comparison: Mapping[str, Any]) -> str:
+    seeds, images = comparison["seeds_needed"], comparison["test_images_needed"]
+    if comparison["verdict"] == "undecided" and (seeds or images):
+        return f"undecided ({would_decide(seeds, images)})"
+    return str(comparison["verdict"])
+
+
+def _arm_cells(name: str, arm: Mapping[str, Any], comparison: Mapping[str, Any] | None) -> Sequence[str]:
+    accuracy, nats = arm["test_accuracy"], arm["test_loss"]
+    measured = (
+        name,
+        str(arm["runs"]),
+        percent(accuracy["mean"]),
+        interval(accuracy["ci95"], percent) or NOTHING,
+        loss(nats["mean"]),
+    )
+    if comparison is None:
+        return (*measured, NOTHING, NOTHING, NOTHING)
+    return (*measured, *_difference_cells(comparison), _verdict(comparison))
+
+
+def _question(verdicts: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
+    questions: dict[str, Mapping[str, Any]] = {each["id"]: each for each in verdicts["questions"]}
+    if identity not in questions:
+        offer = nearest(identity, questions)
+        raise StoreError(f"A question must be one of {', '.join(questions)}, but got `{identity}`.{offer}")
+    return questions[identity]
+
+
+def _aligned(content: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*content, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in content)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _html_table(title: str, content: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in content[0])
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in content[1:])
+    caption = html.escape(title)
+    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _with_code(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+_WIDTH = 100
+_ARMS_HEAD = ("arm", "runs", "test accuracy, %", "95 % interval", "test loss", "difference", "95 % interval", "verdict")
 _KEYS = (
     "arm",
     "control",

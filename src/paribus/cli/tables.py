@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +54,14 @@ def verdict_text(comparison: Mapping[str, Any]) -> str:
     if images is not None:
         return f"{comparison['verdict']} (about {count(images, 'test image')} would decide)"
     return str(comparison["verdict"])
+
+
+def plan_text(plan: Plan) -> str:
+    """Return what `show_plan` prints."""
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        show_plan(plan)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
 def show_plan(plan: Plan) -> None:

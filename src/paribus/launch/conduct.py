@@ -60,7 +60,7 @@ class PlannedArm:
     why: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What `run` would do; `seconds` is the expected wall time of the missing runs.
 
@@ -74,6 +74,12 @@ class Plan:
     findings: list[checks.Finding]
     detectable: power.Detectable
     tuning: Sequence[PlannedArm] = ()
+
+    def __repr__(self) -> str:
+        """Say what `paribus plan` prints."""
+        from paribus.cli.tables import plan_text
+
+        return plan_text(self)
 
 
 def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:

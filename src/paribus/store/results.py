@@ -73,6 +73,28 @@ class Results:
         """
         return notebook.rows(self.read_json("verdicts.json"))
 
+    def table(self, question: str) -> notebook.Shown:
+        """Return the arms of a question as a table: accuracy and loss with intervals, difference, verdict.
+
+        Raises:
+            StoreError: If there is no such question, or no verdicts yet; so do `comment`, `figure` and `report`.
+        """
+        return notebook.table(self.read_json("verdicts.json"), question)
+
+    def comment(self, question: str) -> notebook.Shown:
+        """Return what the runs say on a question, in sentences."""
+        return notebook.comment(self.read_json("verdicts.json"), question)
+
+    def figure(self, *names: str) -> notebook.Shown:
+        """Return figures of the report, such as ``"relu-seeds", "relu-val-loss"``, beside each other."""
+        return notebook.figures(self.folder / "figures", names)
+
+    def report(self) -> notebook.Shown:
+        """Return the whole report."""
+        path = self.folder / "report.html"
+        with files.reading(path):
+            return notebook.page(path)
+
     def __repr__(self) -> str:
         if not (self.folder / "verdicts.json").exists():
             return f"{self._title}: no verdicts yet"
