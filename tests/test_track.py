@@ -21,7 +21,7 @@ from paribus.launch import conduct
 from paribus.store import Results, RunSoFar
 from paribus.testing.sinks import check_sink
 from paribus.testing.synthetic import example_experiment, write_results
-from paribus.track import Held, Sink, SinkEntry, tracker
+from paribus.track import Held, Sink, SinkEntry, mlflow, tracker
 
 EPOCHS = 3
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "gradient_norm")
@@ -384,3 +384,15 @@ print(get_telemetry_client(), is_telemetry_disabled(), "tensorboard" in sys.modu
     environment = {key: value for key, value in os.environ.items() if key not in marks}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["[]", "None True False"], done.stderr
+
+
+def test_the_numbers_of_the_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
+    page = (Path(__file__).parents[1] / "docs" / "decisions" / "sinks.md").read_text(encoding="utf-8")
+    assert tracker._PATIENCE_S == 5
+    assert "waits five seconds for it" in page
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    default = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
+    mlflow._keep_quiet()
+    assert f"({MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()} instead of {default}, " in page
