@@ -121,10 +121,13 @@ def test_it_runs_from_top_to_bottom(path: Path, data_folder: Path, tmp_path: Pat
     shown = executed(path, tmp_path)
     assert "<iframe srcdoc=" in shown["report"]
     code = cells(path, "code")
+    planned = next(text for identity, text in shown.items() if "plan(experiment)" in code.get(identity, ""))
+    assert "Smallest difference that" in planned
+    assert "\x1b" not in "".join(shown.values())
     for identity in (name for name, source in code.items() if "results.comment" in source):
         assert "<table><caption>" in shown[identity]
         names = re.findall(r'"([\w-]+)"', code[identity].partition("results.figure(")[2])
-        assert [f'<img alt="{name}"' in shown[identity] for name in names] == [True] * len(names)
+        assert [f'alt="{name}"' in shown[identity] for name in names] == [True] * len(names)
         assert names
 
 

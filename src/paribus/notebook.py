@@ -103,7 +103,10 @@ def figures(folder: Path, names: Sequence[str]) -> Shown:
                 f"A figure must be one of {', '.join(known) or 'none, as there is no report'}, but got "
                 f"`{name}`.{nearest(name, known)}"
             )
-    images = [f'<img alt="{html.escape(name)}" src="{_data_uri(folder / f"{name}.svg")}">' for name in names]
+    images = [
+        f'<img style="vertical-align: top" alt="{html.escape(name)}" src="{_data_uri(folder / f"{name}.svg")}">'
+        for name in names
+    ]
     return Shown("\n".join(str(folder / f"{name}.svg") for name in names), "".join(images))
 
 

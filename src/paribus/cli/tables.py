@@ -230,7 +230,8 @@ def _accuracy(arm: Mapping[str, Any]) -> str:
 
 
 def _console() -> Console:
-    console = Console(highlight=False, markup=False, emoji=False)
+    # In a notebook rich would show each part by itself, and leave `plan_text` empty.
+    console = Console(highlight=False, markup=False, emoji=False, force_jupyter=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     return console
 
