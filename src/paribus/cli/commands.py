@@ -272,7 +272,10 @@ def log(
     results: ResultsArgument,
     to: Annotated[str, typer.Option("--to", metavar="SINKS", help="Such as tensorboard,mlflow.")],
 ) -> None:
-    """Bring a result to TensorBoard or MLflow, as far as it is not there yet."""
+    """Bring a result to TensorBoard or MLflow.
+
+    What is there already stays as it is, so the command may be given again.
+    """
     from paribus import track
     from paribus.store import Results
     from paribus.track import tracker
