@@ -151,11 +151,16 @@ def test_what_is_not_there_is_refused_with_what_is(reported: Results, tmp_path: 
         empty.report()
 
 
-def test_a_plan_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_shows_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without colours, though a notebook asks every program for them."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
     arm = conduct.PlannedArm("control", "native-2", 5, 3, 6, 1.5, "the fastest that can")
     detectable = power.detectable(example_experiment(), 100, {})
     plan = conduct.Plan([arm], 2, 4.5, [], detectable)
     show_plan(plan)
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert repr(plan).splitlines() == printed
+    assert "\x1b" not in repr(plan)
     assert any("3 of 5" in line for line in printed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,8 +231,9 @@ def _accuracy(arm: Mapping[str, Any]) -> str:
 
 
 def _console() -> Console:
-    # In a notebook rich would show each part by itself, and leave `plan_text` empty.
-    console = Console(highlight=False, markup=False, emoji=False, force_jupyter=False)
+    # A notebook sets FORCE_COLOR, and rich would show each part by itself there and leave `plan_text` empty.
+    is_terminal = None if sys.stdout.isatty() else False
+    console = Console(highlight=False, markup=False, emoji=False, force_jupyter=False, force_terminal=is_terminal)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     return console
 
