@@ -25,6 +25,7 @@ OUTSIDE = (
     "examples/**/*.toml",
     "examples/**/*.md",
     "notebooks/*.ipynb",
+    "notebooks/*.md",
 )
 """Files of the repository that the site shows beside docs/."""
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
