@@ -113,6 +113,25 @@ def test_local_launcher_conforms(tiny: Path, tmp_path: Path) -> None:
     check_launcher(LocalLauncher(2), packs_of(experiment), results)
 
 
+def test_one_can_begin_alone_until_there_is_news_of_it(tiny: Path, tmp_path: Path) -> None:
+    experiment = Experiment.load(tiny)
+    results = Results.create(tmp_path / "out", experiment, {})
+    packs = packs_of(experiment)
+    asked: list[int] = []
+
+    def ahead(process: int) -> tuple[str, ...]:
+        asked.append(process)
+        return ("torch",)
+
+    launcher = LocalLauncher(2, ahead)
+    seen = []
+    for _ in launcher.launch(packs, results, one_first=True):
+        seen.append([process.pack is not None for process in launcher._processes])
+    launcher.close()
+    assert asked == [0, 1] and seen[0] == [True, False] and [True, True] in seen
+    assert all(results.state(spec) == "finished" for pack in packs for spec in pack.specs)
+
+
 def test_one_worker_equals_two(uninterrupted: Path, tiny: Path, tmp_path: Path) -> None:
     conduct.run(Experiment.load(tiny), RunOptions(out=tmp_path / "one", workers=1))
     require_same_bits(uninterrupted, tmp_path / "one")

@@ -320,12 +320,12 @@ def test_where_features_are_kept_heads_need_neither_torch_nor_timm(sidecar: str,
     )
     experiment = Experiment.load(toml)
     assert ahead.modules(experiment, 0) == ("timm", "onnxruntime", "sklearn.linear_model")
-    assert ahead.modules(experiment, 1) == ("sklearn.linear_model",)
+    assert ahead.modules(experiment, 1) == ("sklearn.linear_model",) and ahead.lacks_features(experiment)
     command = [sys.executable, "-c", HEADS_ON_DIGITS, str(toml)]
     said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
     assert said[0][1:] == ["True", "True"] and said[1][1:] == ["False", "False"]
     assert said[0][0] == said[1][0]
-    assert ahead.modules(experiment, 0) == ("sklearn.linear_model",)
+    assert ahead.modules(experiment, 0) == ("sklearn.linear_model",) and not ahead.lacks_features(experiment)
     majority = Experiment.load(toml, ["control.model.head=majority"])
     assert ahead.modules(majority, 0) == ("sklearn.linear_model",)
     trained = Experiment.load(toml, ["control.model.train=all", "control.optim.name=sgd", "control.optim.lr=0.1"])

@@ -243,7 +243,7 @@ def export(
         typer.Option("--data", metavar="PATH", help="Images to compare on; repeatable.  [the result's test images]"),
     ] = None,
 ) -> None:
-    """Write a trained model in a standard format, with proof that it still says the same.
+    """Write a trained model in a standard format, with proof.
 
     What was written is loaded again and compared with the model on real images. Where a class differs, or a
     probability by more than 0.0001, nothing is kept: the exit status is 1 then.

@@ -12,17 +12,25 @@ from paribus.transfer.weights import HUB
 def modules(experiment: Experiment, process: int) -> tuple[str, ...]:
     """Return the modules that a process, counted from 0, should import ahead.
 
-    Where all arms are heads on frozen features, one process computes these, with all that this takes, while the others
-    wait; where features are kept, or only baselines are asked for, none does.
+    Raises:
+        WeightsError: If all arms are heads on frozen features, and the weights of one are not at hand.
+    """
+    if not all(arm.recipe.is_solved for arm in experiment.arms.values()):
+        return ("torch",)
+    computes = process == 0 and lacks_features(experiment)
+    return (*(("timm", "onnxruntime") if computes else ()), "sklearn.linear_model")
+
+
+def lacks_features(experiment: Experiment) -> bool:
+    """Return whether all arms are heads on frozen features, some of which are still to be computed.
+
+    One process does that, with all that it takes, and it is best left alone until then.
 
     Raises:
         WeightsError: If an arm's weights are not at hand.
     """
     recipes = [arm.recipe for arm in experiment.arms.values()]
-    if not all(recipe.is_solved for recipe in recipes):
-        return ("torch",)
-    computes = process == 0 and any(_lacks_features(recipe) for recipe in recipes)
-    return (*(("timm", "onnxruntime") if computes else ()), "sklearn.linear_model")
+    return all(recipe.is_solved for recipe in recipes) and any(_lacks_features(recipe) for recipe in recipes)
 
 
 def _lacks_features(recipe: Recipe) -> bool:

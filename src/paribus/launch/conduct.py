@@ -100,14 +100,15 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         RunError: After everything else is done and reported, if a run failed.
         TrackError: If a sink cannot be opened, before anything is trained; or at the end, if one failed on the way.
     """
-    launcher = LocalLauncher(options.workers)
+    launcher = LocalLauncher(options.workers, partial(ahead.modules, experiment))
     engines.require_known(options.engine)
     track.require_known(options.log)
     results = Results(options.folder(experiment), experiment)
     with results.lock(), contextlib.closing(launcher):
+        one_first = ahead.lacks_features(experiment)
         if not any(EPOCHS in arm.recipe.unfound for arm in results.experiment.arms.values()):
             # Else epochs are timed first, beside nothing else.
-            launcher.start(results.count_unfinished(), partial(ahead.modules, experiment))
+            launcher.start(results.count_unfinished())
         supplies = Supplies.gather(experiment, options.data_dir, options.engine)
         _require_splits(experiment, supplies)
         names = _engines_of(experiment, supplies)
@@ -121,7 +122,7 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
             with _surveying(results, supplies):
                 tune.find_rates(supplies, trainer)
                 make_range_tests(results, supplies)
-                trainer.train(_packs(results.experiment, supplies))
+                trainer.train(_packs(results.experiment, supplies), one_first=one_first)
             tracker.finish(rebuild(results))
     if trainer.failed:
         _raise_failed(trainer)

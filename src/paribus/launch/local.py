@@ -23,38 +23,43 @@ Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, dict[str, Any]]]"
 
 
 class LocalLauncher(Launcher):
-    """Runs `workers` processes; None means as many as there are cores to use."""
+    """Runs `workers` processes; None means as many as there are cores to use.
 
-    def __init__(self, workers: int | None = None) -> None:
+    `ahead` says by a process's number, from 0, which modules it imports before it has anything to do.
+    """
+
+    def __init__(self, workers: int | None = None, ahead: Callable[[int], Sequence[str]] = lambda _: ()) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"`workers` must be at least 1, but got {workers}. Leave it out to use every core.")
         self.workers = workers or processes.available_cores()
+        self._ahead = ahead
         self._inbox: Inbox = queue.SimpleQueue()  # Unlike Queue, an interrupt cannot leave it locked.
         self._processes: list[_Worker] = []
 
-    def start(self, runs: int, ahead: Callable[[int], Sequence[str]] = lambda _: ()) -> None:
-        """Begin as many processes as that many runs will use.
-
-        `ahead` says by a process's number, from 0, which modules it imports while the caller prepares the runs.
-        """
+    def start(self, runs: int) -> None:
+        """Begin as many processes as that many runs will use; they import while the caller prepares the runs."""
         numbers = range(len(self._processes), min(self.workers, runs))
-        self._processes += [_Worker(self._inbox, ahead(number)) for number in numbers]
+        self._processes += [_Worker(self._inbox, self._ahead(number)) for number in numbers]
 
-    def launch(self, packs: Sequence[Pack], results: Results) -> Iterator[News]:
-        """Train the packs; see `Launcher.launch`. The workers wait for more until `close`; leaving early ends them."""
+    def launch(self, packs: Sequence[Pack], results: Results, *, one_first: bool = False) -> Iterator[News]:
+        """Train the packs; see `Launcher.launch`. The workers wait for more until `close`; leaving early ends them.
+
+        With `one_first` the first process begins alone, and the others as soon as there is news of it: it computes what
+        all have need of.
+        """
         waiting = deque(packs)
         workers = self._processes
         try:
             self.start(len(packs))
-            for worker in workers[: len(packs)]:
+            for worker in workers[: 1 if one_first else len(packs)]:
                 worker.give(waiting.popleft(), results)
             while any(worker.pack for worker in workers):
                 worker, message = self._inbox.get()
                 yield from worker.news(message, results)
                 if message["kind"] == "gone":
-                    worker = _replace(worker, workers, self._inbox)
-                if worker.pack is None and waiting:
-                    worker.give(waiting.popleft(), results)
+                    _replace(worker, workers, self._inbox)
+                for idle in [each for each in workers if each.pack is None][: len(waiting)]:
+                    idle.give(waiting.popleft(), results)
         except BaseException:  # Also where the caller leaves the iterator.
             self.close()
             raise
@@ -66,12 +71,10 @@ class LocalLauncher(Launcher):
         self._processes.clear()
 
 
-def _replace(worker: _Worker, workers: list[_Worker], inbox: Inbox) -> _Worker:
+def _replace(worker: _Worker, workers: list[_Worker], inbox: Inbox) -> None:
     """Put a new process in the place of one that died."""
     worker.end()
-    successor = _Worker(inbox)
-    workers[workers.index(worker)] = successor
-    return successor
+    workers[workers.index(worker)] = _Worker(inbox)
 
 
 class _Worker:

@@ -90,8 +90,11 @@ class Trainer:
         self.launched = 0
         self.failed: list[RunFailed] = []
 
-    def train(self, packs: Sequence[Pack]) -> None:
-        """Train those of the packs that are not finished; what belongs to other recipes is set aside first."""
+    def train(self, packs: Sequence[Pack], *, one_first: bool = False) -> None:
+        """Train those of the packs that are not finished; what belongs to other recipes is set aside first.
+
+        `one_first` is as in `LocalLauncher.launch`.
+        """
         open_ = missing(self.results, packs)
         specs = [spec for pack in open_ for spec in pack.specs]
         if not specs:
@@ -101,7 +104,7 @@ class Trainer:
         self.launched += len(open_)
         shown = display(specs, min(self.launcher.workers, len(open_)))
         try:
-            for news in self.launcher.launch(open_, self.results):
+            for news in self.launcher.launch(open_, self.results, one_first=one_first):
                 shown.show(news)
                 self.note(news.spec)
                 if isinstance(news, RunFailed):
