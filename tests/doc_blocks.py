@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from paribus import experiments
+from paribus.assignment import quick as small
+from paribus.assignment.requests import REQUESTS
 from paribus.checks import CHECKS
 from paribus.cli.tables import WIDTH, verdict_text
 from paribus.data import SOURCES
@@ -158,6 +160,17 @@ def _images(experiment: Experiment) -> int:
     return sum(SOURCES[experiment.control.data.name].test_counts)
 
 
+def requests(_: str) -> str:
+    """The requests of the assignment, numbered."""
+    return "".join(f"{number}. {request.asks}\n" for number, request in enumerate(REQUESTS, 1))
+
+
+def quick(_: str) -> str:
+    """What `paribus assignment --quick` replaces."""
+    rows = (f"| `{name}` | {', '.join(f'`{each}`' for each in each_of)} |" for name, each_of in small.SETTINGS.items())
+    return "\n".join(["| experiment | what is replaced |", "|---|---|", *rows]) + "\n"
+
+
 BLOCKS = {
     "answer": answer,
     "codes": codes,
@@ -165,7 +178,9 @@ BLOCKS = {
     "evidence": evidence,
     "figure": figure,
     "planned": planned,
+    "quick": quick,
     "reports": reports,
+    "requests": requests,
     "rows": rows,
     "said": said,
     "shipped": shipped,

@@ -29,7 +29,8 @@ BLOCK = re.compile(r"(<!-- (\w+) (\S+): begin -->\n).*?(<!-- end -->)", re.DOTAL
 EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md") if path.name != "README.md")
 DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("native-engine", "transfer-learning")]
 INDEXES = [ROOT / "docs" / folder / "README.md" for folder in ("checks", "decisions", "experiments", "gallery")]
-TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", "how-to/plan-seeds", "how-to/read-a-verdict")]
+HOW_TO = [f"how-to/{name}" for name in ("assignment", "plan-seeds", "read-a-verdict")]
+TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", *HOW_TO)]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "using-a-model.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paribus import __version__
-from paribus.cli.options import DataDirOption, with_run_options
+from paribus.cli.options import DataDirOption, WorkersOption, with_run_options
 
 if TYPE_CHECKING:
     from paribus.config import Value
@@ -265,6 +265,30 @@ def report(results: ResultsArgument) -> None:
 
     opened = Results.open(results)
     tables.show_verdicts(conduct.rebuild(opened), opened.folder)
+
+
+@app.command()
+def assignment(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="In minutes, on parts of the data: settles nothing, and says so.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Run this experiment; repeatable.  [all five]")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for all results.")] = Path("results"),
+    data_dir: DataDirOption = None,
+    workers: WorkersOption = None,
+) -> None:
+    """Run a whole assignment, and write one document that answers it.
+
+    LeNet-5 on MNIST and Devanagari, dogs and cats, digits in sign language: what is missing is trained, experiment by
+    experiment, and the document in DIR/assignment is written anew after each.
+    """
+    from paribus.assignment import Options
+    from paribus.assignment import run as run_all
+    from paribus.cli import assignment as output
+
+    output.show(run_all(Options(out, data_dir, workers, quick, tuple(only or ()))))
 
 
 @app.command()

@@ -24,6 +24,8 @@ from paribus.data.table import CsvFile
 from paribus.errors import DataError, nearest
 
 _DOWNLOAD_TIMEOUT_S = 30.0
+WITHOUT = " To go on without it: `--set control.data.name=digits`."
+"""How the refusal of a data set that is missing ends."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _locate_known(name: str, data_dir: Path | None, *, download: bool) -> Reader
         f"{source.title} must be in one of the folders that are searched, but is in none of "
         f"{', '.join(f'`{folder}`' for folder in folders)}. {reason or 'The download left no files.'} Get it from "
         f"{source.origin}, put {source.place} into one of them, or name another folder with --data-dir or "
-        "PARIBUS_DATA. To go on without it: `--set control.data.name=digits`."
+        f"PARIBUS_DATA.{WITHOUT}"
     )
 
 

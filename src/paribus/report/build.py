@@ -23,7 +23,7 @@ def build(material: Material) -> Page:
         name=experiment.name,
         facts=tuple(_facts(material)),
         summary=_summary(material),
-        notices=tuple(_notices(material)),
+        notices=tuple(notices(material)),
         fired=tuple(_fired(material)),
         sections=tuple(_sections(material)),
         diagnosis=diagnosis(material),
@@ -47,7 +47,7 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     wanted = sum(len(experiment.seeds_of(arm)) for arm in experiment.arms)
     arms, seeds = count(len(experiment.arms), "arm"), count(len(experiment.seeds), "seed")
     yield "Runs", f"{arms} × {seeds}: {len(runs)} of {wanted} finished"
-    yield "Data", _data(material)
+    yield "Data", data_text(material)
     control = material.arm(CONTROL)
     if control is not None and control["test_accuracy"]["mean"] is not None:
         accuracy = control["test_accuracy"]
@@ -62,7 +62,8 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
         yield "Training time", f"{duration(sum(run.result.seconds for run in runs))}, all runs together{apart}"
 
 
-def _data(material: Material) -> str:
+def data_text(material: Material) -> str:
+    """Say how many images train, validate and test."""
     name = material.experiment.control.data.name
     runs = material.runs[CONTROL] or material.all_runs
     if not runs:
@@ -73,14 +74,15 @@ def _data(material: Material) -> str:
 
 
 def _summary(material: Material) -> Table | None:
-    rows = [row for question in material.experiment.questions for row in _summary_rows(material, question)]
+    rows = [row for question in material.experiment.questions for row in summary_rows(material, question)]
     if not rows:
         return None
     head = ("Question", "Verdict", "Arm", "Difference from control", "95 % interval", "Cost")
     return Table("Every question, its answer, and what the answer costs", head, tuple(rows), (3, 4, 5))
 
 
-def _summary_rows(material: Material, question: Question) -> Iterator[tuple[Cell, ...]]:
+def summary_rows(material: Material, question: Question) -> Iterator[tuple[Cell, ...]]:
+    """Yield a row per comparison of a question: what is asked, verdict, arm, difference, interval, cost."""
     entry = material.question(question.id)
     compared = questions.comparisons(entry)
     asks = Cell(question.asks, href=f"#question-{question.id}")
@@ -117,8 +119,8 @@ def _fired(material: Material) -> Iterator[Link]:
             yield Link(f"{identity} ({count(len(checks), 'check')}: {listed(codes)})", f"#question-{identity}")
 
 
-def _notices(material: Material) -> Iterator[str]:
-    """What concerns the experiment as a whole, or no question in particular."""
+def notices(material: Material) -> Iterator[str]:
+    """Yield what concerns the experiment as a whole, or no question in particular."""
     elsewhere = [check for checks in questions.told_at(material).values() for check in checks]
     yield from check_lines([check for check in material.checks() if check not in elsewhere])
     if len(material.experiment.seeds) == 1:

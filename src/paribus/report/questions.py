@@ -114,7 +114,7 @@ def cost(material: Material, arm: str) -> Cell:
     small = []
     if control is not None and arm != CONTROL and control["seconds_per_run"]:
         small.append(f"{entry['seconds_per_run'] / control['seconds_per_run']:.2f} × control")
-    if entry["features_seconds"]:
+    if entry.get("features_seconds"):  # Verdicts of old lack it.
         small.append(f"features {duration(entry['features_seconds'])}, once")
     return Cell(duration(entry["seconds_per_run"]), "; ".join(small))
 

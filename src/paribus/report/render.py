@@ -62,9 +62,14 @@ def html_page(template: str, **content: Any) -> str:
 
 def to_markdown(page: Page) -> str:
     """Return the report as Markdown that shows the files of `figures/`."""
+    return markdown_page("report.md.j2", page=page)
+
+
+def markdown_page(template: str, **content: Any) -> str:
+    """Fill in one of the Markdown templates; the filter `md` escapes text, but for what stands between backticks."""
     environment = _environment(autoescape=False)
     environment.filters["md"] = markdown_text
-    return environment.get_template("report.md.j2").render(page=page)
+    return environment.get_template(template).render(**content)
 
 
 @cache  # Compiled templates serve every report of a process.

@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from paribus.errors import WeightsError, nearest
 
 HUB, NONE = "hub", "none"
+INSTEAD = f' Give the path of one, "{HUB}" for timm\'s own weights, or "{NONE}" to start from scratch.'
+"""How the refusal of weights that are not there ends."""
 _SUFFIX = ".safetensors"
 
 
@@ -165,8 +167,8 @@ def _find_sidecar(name: str) -> Path:
     if not found:
         raise WeightsError(
             f"`{name}` must be the path of a weights file's JSON sidecar, or the name of one in a folder that "
-            f"PARIBUS_WEIGHTS names, but there is none in {', '.join(f'`{each.parent}`' for each in places)}. Give the "
-            f'path of one, "{HUB}" for timm\'s own weights, or "{NONE}" to start from scratch.'
+            f"PARIBUS_WEIGHTS names, but there is none in {', '.join(f'`{each.parent}`' for each in places)}."
+            f"{INSTEAD}"
         )
     if found[0].suffix.lower() != ".json":
         raise WeightsError(

@@ -1,0 +1,403 @@
+"""`paribus assignment`: its requests, its document from stored results, what it refuses, its quick form."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doc_blocks import GALLERY
+from paribus import experiments
+from paribus.assignment import Options, quick, run
+from paribus.assignment.build import build
+from paribus.assignment.conduct import is_finished
+from paribus.assignment.page import Answer, Document
+from paribus.assignment.requests import EXPERIMENTS, REQUESTS
+from paribus.assignment.stored import Stored
+from paribus.assignment.write import to_html, to_markdown, write
+from paribus.cli import main
+from paribus.errors import ConfigError, DataError, RunError, StoreError
+from paribus.experiment import CONTROL, Experiment
+from paribus.launch import conduct as launch
+from paribus.report.page import Cell
+from paribus.store import Results
+from quoted_values import unexplained
+
+MOST_BYTES = 4_000_000
+SIZES = {"data.train_size", "data.val", "train.epochs"}
+TINY = (
+    "experiment.seeds=2",
+    "control.data={ name = 'digits', size = 28, pad = 2, val = 200, train_size = 100 }",
+    "control.train.epochs=2",
+    "question.batch-size.arms.b512-same-steps.train.epochs=3",
+    "question.many-epochs.arms.epochs-100.train.epochs=3",
+)
+"""`lenet-mnist` on digits that come with scikit-learn, in seconds."""
+
+
+@pytest.fixture(scope="module")
+def stored() -> Stored:
+    return Stored.gather(GALLERY, is_quick=False)
+
+
+@pytest.fixture(scope="module")
+def document(stored: Stored) -> Document:
+    return build(stored)
+
+
+def shipped(name: str) -> Experiment:
+    return Experiment.load(experiments.find(name))
+
+
+def test_there_are_sixteen_requests_of_five_experiments() -> None:
+    assert len(REQUESTS) == len({request.id for request in REQUESTS}) == 16
+    assert list(EXPERIMENTS) == ["lenet-mnist", "lenet-dhcd", "dogs-vs-cats", "sign-digits", "sign-digits-people"]
+    page = (GALLERY.parent / "how-to" / "assignment.md").read_text(encoding="utf-8")
+    assert "answers the sixteen requests" in page
+    assert "runs five shipped experiments" in page
+
+
+def test_every_source_is_a_question_of_a_shipped_experiment_and_every_question_is_a_source() -> None:
+    named = {(source.experiment, source.question) for request in REQUESTS for source in request.sources}
+    there = {(name, question.id) for name in EXPERIMENTS for question in shipped(name).questions}
+    assert named == there
+
+
+def test_every_request_is_answered_by_something() -> None:
+    assert [request.id for request in REQUESTS if not request.figures] == []
+    assert [request.id for request in REQUESTS if not request.sources and request.control_of is None] == []
+    assert [request.id for request in REQUESTS if request.sources and not request.sources[0].is_headline] == []
+
+
+@pytest.mark.parametrize("figure", [figure for request in REQUESTS for figure in request.figures])
+def test_every_figure_is_one_that_a_report_draws(figure: str, stored: Stored) -> None:
+    name, _, stem = figure.partition("/")
+    kinds = {question.id: question.kind for question in shipped(name).questions}
+    identity = next(each for each in sorted(kinds, key=len, reverse=True) if stem.startswith(f"{each}-"))
+    suffixes = {"rates", "val-accuracy", "val-loss", "train-loss", "sweep" if kinds[identity] == "sweep" else "seeds"}
+    assert stem.removeprefix(f"{identity}-") in suffixes
+    assert stored.figure(figure) is not None
+
+
+def test_no_figure_is_shown_twice() -> None:
+    figures = [figure for request in REQUESTS for figure in request.figures]
+    assert len(figures) == len(set(figures))
+
+
+def test_every_request_has_verdict_words_figure_and_table(document: Document) -> None:
+    assert [answer.number for answer in document.answers] == list(range(1, 17))
+    for answer in document.answers:
+        assert answer.figures and answer.table, answer.id
+        assert answer.quoted or answer.measured, answer.id
+        for quoted in answer.quoted:
+            assert quoted.comment.answer, (answer.id, quoted.question)
+
+
+def test_only_what_the_gallery_lacks_is_missing(document: Document) -> None:
+    missing = {answer.id: answer.missing for answer in document.answers if answer.missing}
+    assert set(missing) <= {"devanagari"}
+    assert all("was run without the question" in line for lines in missing.values() for line in lines)
+
+
+def test_every_sentence_is_one_of_the_commentary(document: Document, stored: Stored) -> None:
+    request_of = {request.id: request for request in REQUESTS}
+    for answer in document.answers:
+        sources = {(each.experiment, each.question): each for each in request_of[answer.id].sources}
+        for quoted in answer.quoted:
+            identity = quoted.question.href.partition("#question-")[2]
+            entry = stored.materials[quoted.experiment].question(identity)
+            parts = {part: [each for each in entry["comment"] if each["part"] == part] for part in _PARTS}
+            texts = {part: " ".join(each["text"] for each in said) for part, said in parts.items()}
+            wanted = sources[quoted.experiment, identity].parts
+            assert " ".join(quoted.comment.answer) == texts["answer"]
+            assert quoted.comment.evidence == (texts["evidence"] if "evidence" in wanted else "")
+            assert quoted.comment.limits == (texts["limits"] if "limits" in wanted else "")
+            assert quoted.rates == (texts["rates"] if "rates" in wanted else "")
+            assert [unexplained(each) for said in parts.values() for each in said if unexplained(each)] == []
+
+
+def test_every_number_of_the_tables_is_in_the_verdicts(document: Document, stored: Stored) -> None:
+    for answer in document.answers:
+        assert answer.table is not None
+        for arm, *cells in answer.table.rows:
+            verdicts = stored.materials[arm.small.partition(",")[0]].verdicts
+            sentence = {"text": text_of(cells), "evidence": list(leaves(verdicts, arm.text))}
+            assert unexplained(sentence) == [], (answer.id, arm.text)
+
+
+def test_every_number_that_is_told_of_controls_is_in_the_verdicts(document: Document, stored: Stored) -> None:
+    told = {text.split("`")[1]: text for answer in document.answers for text in answer.measured}
+    assert set(told) == set(EXPERIMENTS)
+    for name, text in told.items():
+        material = stored.materials[name]
+        evidence = list(leaves(material.verdicts, CONTROL))
+        published = material.experiment.published or ()
+        evidence += [{"run": "published", "key": "accuracy", "value": each} for each in published]
+        assert unexplained({"text": text, "evidence": evidence}) == []
+
+
+def test_the_numbers_of_the_summary_are_those_of_the_tables(document: Document) -> None:
+    rows = {(row[0].text, row[0].small.partition(",")[0]): row for answer in document.answers for row in _table(answer)}
+    checked = 0
+    for _, verdict, arm, difference, within, _figure in document.summary.rows:
+        row = rows.get((arm.text, arm.small.partition(";")[0]))
+        assert row is not None, arm
+        if verdict.verdict:
+            assert (f"{difference.text} {difference.small}", within.text) == (row[3].text, row[3].small)
+            assert verdict == row[4]
+            checked += 1
+        elif verdict.text.endswith(" %"):
+            assert verdict.text == f"{row[1].text} %"
+    assert checked > 16
+
+
+def test_numbers_that_no_verdict_has_are_found() -> None:
+    evidence = [{"run": "relu", "key": "test_accuracy.mean", "value": 0.9894}]
+    assert unexplained({"text": "98.94 and 98.95", "evidence": evidence}) == ["98.95"]
+
+
+def test_what_checks_say_is_told_once(document: Document, stored: Stored) -> None:
+    lines = [line for answer in document.answers for line in answer.notices]
+    assert len(lines) == len(set(lines))
+    for name, material in stored.materials.items():
+        for check in material.checks():
+            assert any(line.startswith(f"`{name}`: {check['code']} ") for line in lines), (name, check["code"])
+
+
+def test_the_document_is_whole_works_offline_and_links_to_what_there_is(document: Document, stored: Stored) -> None:
+    page, text = to_html(document), to_markdown(document)
+    assert len(page.encode()) + len(text.encode()) < MOST_BYTES
+    assert re.findall(r'(?:src|href)="(?:https?:|//)', page) == []
+    assert "<script" not in page
+    identities = re.findall(r'\sid="([^"]+)"', page)
+    assert len(identities) == len(set(identities))
+    assert [each for each in re.findall(r'href="#([^"]+)"', page) if each not in identities] == []
+    for link in set(re.findall(r'href="(\.\./[^"#]+)', page)) | set(re.findall(r"\]\((\.\./[^)#]+)\)", text)):
+        assert (GALLERY / "assignment" / link).with_suffix(".md").resolve().is_file(), link
+    for answer in document.answers:
+        assert f'id="request-{answer.id}"' in page
+        assert f'<a id="request-{answer.id}"></a>\n\n## {answer.number}. ' in text
+        assert page.count(f'href="#request-{answer.id}"') >= 2
+    assert "quick" not in document.title.lower()
+    assert "settles nothing" not in text
+
+
+def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
+    for name in ("lenet-mnist", "sign-digits-people"):
+        shutil.copytree(GALLERY / name, tmp_path / name)
+    stored = Stored.gather(tmp_path, is_quick=False)
+    first = write(stored)
+    (tmp_path / "assignment" / "figures" / "old.svg").write_text("<svg/>")
+    before = contents(tmp_path / "assignment")
+    again = write(stored)
+    after = contents(tmp_path / "assignment")
+    assert first.file == again.file == tmp_path / "assignment" / "assignment.html"
+    assert after == {name: content for name, content in before.items() if name != "figures/old.svg"}
+    shown = re.findall(r"\]\((figures/[^)]+)\)", after["assignment.md"].decode())
+    assert set(shown) == {name for name in after if name.startswith("figures/")}
+    assert len(shown) > 5
+
+
+def test_what_has_not_been_run_is_said(tmp_path: Path) -> None:
+    shutil.copytree(GALLERY / "lenet-mnist", tmp_path / "lenet-mnist")
+    (tmp_path / "lenet-mnist" / "figures" / "relu-seeds.svg").unlink()
+    document = build(Stored.gather(tmp_path, is_quick=False))
+    by_id = {answer.id: answer for answer in document.answers}
+    assert by_id["relu"].missing == ("The report of `lenet-mnist` has no figure `relu-seeds`.",)
+    assert by_id["devanagari"].missing == ("`lenet-dhcd` has not been run.",)
+    assert by_id["model"].missing == ("`dogs-vs-cats` has not been run.", "`sign-digits` has not been run.")
+    assert dict(document.facts)["Not run"] == "lenet-dhcd, dogs-vs-cats, sign-digits and sign-digits-people"
+    assert any("have not been run, so nothing is said there." in each for each in document.limits)
+    assert sum(row[1].text == "not run" for row in document.summary.rows) == 8
+    assert "`dogs-vs-cats` has not been run." in to_markdown(document)
+
+
+def test_nothing_run_makes_a_document_that_says_so(tmp_path: Path) -> None:
+    document = build(Stored.gather(tmp_path, is_quick=False))
+    assert dict(document.facts)["Experiments"] == "none has been run"
+    assert all(row[1].text == "not run" for row in document.summary.rows)
+    assert "has not been run" in to_html(document)
+
+
+def test_a_report_that_lacks_its_figure_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(GALLERY / "sign-digits-people", tmp_path / "sign-digits-people")
+    (tmp_path / "sign-digits-people" / "report.md").write_text("# Nothing\n")
+    with pytest.raises(StoreError, match=r"report.md` must show the figure `approach-seeds`, but does not. Write it"):
+        build(Stored.gather(tmp_path, is_quick=False))
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_quick_changes_sizes_and_nothing_else(name: str) -> None:
+    whole, small = shipped(name), quick.experiment(name)
+    assert small.name == f"{name}-quick"
+    assert small.title == f"Quick look, settles nothing: {whole.title}"
+    assert small.published is None
+    assert Experiment.parse(small.to_toml()) == small
+    assert list(small.arms) == list(whole.arms)
+    assert [(each.id, each.asks, each.arms) for each in small.questions] == [
+        (each.id, each.asks, each.arms) for each in whole.questions
+    ]
+    assert len(small.seeds) < len(whole.seeds)
+    for arm, design in small.arms.items():
+        other = whole.arms[arm]
+        assert list(design.factors) == list(other.factors)
+        assert {key for key, value in design.factors.items() if value != other.factors[key]} <= SIZES
+        new, old = flat(design.recipe.model_dump()), flat(other.recipe.model_dump())
+        assert {key for key in new if new[key] != old[key]} <= SIZES
+        assert new["train.epochs"] <= old["train.epochs"]
+        assert new["data.train_size"] is None or old["data.train_size"] is None
+
+
+def test_quick_says_so_in_every_heading(tmp_path: Path) -> None:
+    document = build(Stored.gather(tmp_path, is_quick=True))
+    page, text = to_html(document), to_markdown(document)
+    headings = re.findall(r"<h[12][^>]*>.*?</h[12]>", page, re.DOTALL)
+    assert len(headings) > 20
+    assert [each for each in headings if "quick, settles nothing" not in each] == []
+    assert [each for each in re.findall(r"^##? .*$", text, re.MULTILINE) if "settles nothing" not in each] == []
+    assert quick.WARNING.replace("`--quick`", "<code>--quick</code>") in page
+    assert quick.WARNING in text
+    assert document.summary.caption.endswith("quick, settles nothing")
+    assert document.command == "paribus assignment --quick"
+
+
+@pytest.fixture
+def _nothing_there(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PARIBUS_DATA", "PARIBUS_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PARIBUS_OFFLINE", "1")
+
+
+@pytest.mark.usefixtures("_nothing_there")
+def test_all_that_is_missing_is_told_at_once_before_anything_trains(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        run(Options(out=tmp_path / "results"))
+    said = str(refused.value)
+    assert said.startswith("Data and weights must be there before anything is trained, but 6 things are missing")
+    assert "\n- for lenet-mnist: MNIST handwritten digits must be in one of the folders that are searched" in said
+    assert "\n- for lenet-dhcd: Devanagari Handwritten Character Dataset must be in" in said
+    assert "\n- for sign-digits and sign-digits-people: Sign language digits must be in one" in said
+    assert "\n- for dogs-vs-cats, sign-digits and sign-digits-people: `mobilenetv2_100.tf_in1k` must be" in said
+    assert "Put `mobilenetv1_100.tf_in1k.json` and the file it names into a folder" in said
+    assert "--set" not in said and "timm" not in said
+    assert said.endswith("Put them there and run the same command again.")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("_nothing_there")
+def test_what_is_there_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(quick.SETTINGS, "lenet-mnist", TINY)
+    with pytest.raises(DataError, match=r"or begin with the rest: `paribus assignment --quick --only lenet-mnist`.$"):
+        run(Options(out=tmp_path, is_quick=True, only=("lenet-mnist", "lenet-dhcd")))
+
+
+def test_wrong_names_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`--only` must name .* but got `lenet-mnits`. Did you mean `lenet-mnist`\?"):
+        run(Options(out=tmp_path, only=("lenet-mnits",)))
+    with pytest.raises(DataError, match=r"The data folder must exist, but .* is no folder. Correct --data-dir."):
+        run(Options(out=tmp_path, data_dir=tmp_path / "none", only=("lenet-mnist",)))
+
+
+def test_a_failed_experiment_keeps_none_from_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fail(experiment: Experiment, options: launch.RunOptions) -> Results:
+        asked.append(options.folder(experiment))
+        raise RunError(f"{experiment.name} failed.")
+
+    monkeypatch.setattr(launch, "run", fail)
+    monkeypatch.setattr("paribus.assignment.conduct.require_supplies", lambda *_, **__: None)
+    with pytest.raises(RunError, match=r"^lenet-mnist failed. lenet-dhcd failed.\nThe document tells what there is: `"):
+        run(Options(out=tmp_path, only=("lenet-dhcd", "lenet-mnist")))
+    assert asked == [tmp_path / "lenet-mnist", tmp_path / "lenet-dhcd"]
+    assert (tmp_path / "assignment" / "assignment.html").is_file()
+
+
+def test_from_command_to_document_and_again_without_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(quick.SETTINGS, "lenet-mnist", TINY)
+    command = ["assignment", "--quick", "--only", "lenet-mnist", "--out", str(tmp_path)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("This is a quick look")
+    assert f"document: {tmp_path / 'assignment-quick' / 'assignment.html'}" in printed
+    assert re.search(r"^2\. Replace tanh by ReLU\.\n   \w+: lenet-mnist, relu$", printed, re.MULTILINE)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["assignment-quick", "lenet-mnist-quick"]
+    assert is_finished(tmp_path / "lenet-mnist-quick", quick.experiment("lenet-mnist"))
+    assert not is_finished(tmp_path / "lenet-mnist-quick", shipped("lenet-mnist"))
+    title = "Quick look, settles nothing: LeNet-5 on MNIST"
+    assert title in (tmp_path / "lenet-mnist-quick" / "report.html").read_text(encoding="utf-8")
+
+    stored = Stored.gather(tmp_path, is_quick=True)
+    wall = stored.wall_seconds("lenet-mnist")
+    assert wall is not None and wall > 0
+    document = build(stored)
+    (batches,) = [answer for answer in document.answers if answer.id == "batch-size"]
+    updates = {row[0].text: row[5].text for row in _table(batches)}
+    assert updates == {"control": "2", "control-retuned": "2", "b512": "2", "b512-same-steps": "3", "b512-retuned": "2"}
+    assert "Wall time" in dict(document.facts)
+
+    before = contents(tmp_path / "assignment-quick")
+
+    def train(*_: Any) -> None:
+        raise AssertionError("Nothing is missing, so nothing may be trained.")
+
+    monkeypatch.setattr(launch, "run", train)
+    assert main(command) == 0
+    assert contents(tmp_path / "assignment-quick") == before
+    shutil.rmtree(tmp_path / "lenet-mnist-quick" / "runs" / "relu" / "1")
+    assert not is_finished(tmp_path / "lenet-mnist-quick", quick.experiment("lenet-mnist"))
+
+
+_PARTS = ("answer", "evidence", "rates", "limits")
+
+
+def _table(answer: Answer) -> tuple[tuple[Cell, ...], ...]:
+    return answer.table.rows if answer.table else ()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def flat(recipe: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{table}.{key}": value for table, options in recipe.items() for key, value in options.items()}
+
+
+def text_of(cells: list[Cell]) -> str:
+    return " ; ".join(f"{cell.text} ; {cell.small}" for cell in cells)
+
+
+def leaves(verdicts: Mapping[str, Any], arm: str) -> Iterator[dict[str, Any]]:
+    """All figures that the verdicts have of an arm and its comparisons, as evidence of a sentence."""
+    entry = verdicts["arms"][arm]
+    places = {"arm": entry}
+    places |= {
+        f"{question['id']}.comparison": comparison
+        for question in verdicts["questions"]
+        for comparison in question["comparisons"]
+        if comparison["arm"] == arm
+    }
+    for where, place in places.items():
+        for key, value in figures_in(place):
+            yield {"run": where, "key": key, "value": value}
+    of_control = verdicts["arms"][CONTROL]["seconds_per_run"]
+    if of_control and entry["seconds_per_run"] is not None:
+        yield {"run": arm, "key": "cost", "value": entry["seconds_per_run"] / of_control}
+
+
+def figures_in(place: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(place, Mapping):
+        for name, value in place.items():
+            yield from figures_in(value, f"{key}.{name}".strip("."))
+    elif isinstance(place, list):
+        for index, value in enumerate(place):
+            yield from figures_in(value, f"{key}.{index}")
+    elif isinstance(place, int | float) and not isinstance(place, bool):
+        yield key, place
