@@ -90,7 +90,7 @@ class Teller:
         """What was not asked but matters: checks that fired at these questions, and of an experiment as a whole."""
         for name in request.experiments:
             if name in self.stored.materials:
-                yield from self._new(name, list(notices(self.stored.materials[name])))
+                yield from self._new(name, _of_the_whole(self.stored.materials[name]))
         for source, material, question in found:
             yield from self._new(source.experiment, check_lines(questions.told_at(material)[question.id]))
 
@@ -110,6 +110,15 @@ class Teller:
             experiment, _, stem = name.partition("/")
             if figure is None and experiment not in absent:
                 yield f"The report of `{experiment}` has no figure `{stem}`."
+
+
+def _of_the_whole(material: Material) -> list[str]:
+    """What concerns an experiment as a whole; where only its verdicts are kept, nothing is known of single runs."""
+    if material.all_runs:
+        return list(notices(material))
+    elsewhere = [check for checks in questions.told_at(material).values() for check in checks]
+    checks = check_lines([check for check in material.checks() if check not in elsewhere])
+    return [*checks, "Its runs are not kept here, only their verdicts: how many updates they made is not told."]
 
 
 def control_text(material: Material) -> str:
