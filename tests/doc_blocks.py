@@ -12,16 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from paribus import experiments
 from paribus.assignment import quick as small
 from paribus.assignment.requests import REQUESTS
 from paribus.checks import CHECKS
 from paribus.cli.tables import WIDTH, verdict_text
 from paribus.data import SOURCES
+from paribus.errors import ConfigError
 from paribus.experiment import CONTROL_RETUNED, Experiment
 from paribus.power import detectable
 from paribus.wording import NOTHING, count, difference, interval, percent, unit
+from test_hostile_toml import KINDS
 
+LONGEST_SAID = 240
 ROOT = Path(__file__).parent.parent
 GALLERY = ROOT / "docs" / "gallery"
 
@@ -171,6 +176,17 @@ def quick(_: str) -> str:
     return "\n".join(["| experiment | what is replaced |", "|---|---|", *rows]) + "\n"
 
 
+def wrong_files(_: str) -> str:
+    """One row per kind of wrong experiment file, with what is said of it."""
+    lines = ["| kind | what is said |", "|---|---|"]
+    for kind, (text, _sentence) in KINDS.items():
+        with pytest.raises(ConfigError) as refused:
+            Experiment.parse(text, where="wrong.toml")
+        said = " ".join(str(refused.value).split()).replace("|", "\\|").replace("<", "&lt;")
+        lines.append(f"| {kind} | {textwrap.shorten(said, LONGEST_SAID, placeholder=' ...')} |")
+    return "\n".join(lines) + "\n"
+
+
 BLOCKS = {
     "answer": answer,
     "codes": codes,
@@ -185,4 +201,5 @@ BLOCKS = {
     "said": said,
     "shipped": shipped,
     "smallest": smallest,
+    "wrong_files": wrong_files,
 }

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 CHECKS_QUOTED = 2
 BLOCK = re.compile(r"(<!-- (\w+) (\S+): begin -->\n).*?(<!-- end -->)", re.DOTALL)
 EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md") if path.name != "README.md")
-DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("native-engine", "transfer-learning")]
+DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("hostile", "native-engine", "transfer-learning")]
 INDEXES = [ROOT / "docs" / folder / "README.md" for folder in ("checks", "decisions", "experiments", "gallery")]
 HOW_TO = [f"how-to/{name}" for name in ("assignment", "plan-seeds", "read-a-verdict")]
 TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", *HOW_TO)]

@@ -7,6 +7,7 @@ leaves with the class's `exit_status`.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -60,6 +61,32 @@ class GateError(ParibusError):
     exit_status = 3
 
 
+def told_of_machine(error: BaseException) -> str | None:
+    """Return the sentence for an error by which the machine refuses: memory ran out, or the system said no.
+
+    Args:
+        error: Whatever was raised.
+
+    Returns:
+        What happened and what to do; None for any other error.
+    """
+    said = str(error).strip().partition("\n")[0]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY in said:
+        return (
+            f"There must be enough memory, but it ran out{f' ({said})' if said else ''}. Give fewer --workers, set a "
+            "smaller `train.batch_size` or `data.size`, or take a machine with more. What was finished is kept."
+        )
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        where = f"`{error.filename}`" if error.filename is not None else "a file or process"
+        return f"The system must allow what a command needs, but {where} failed: {error.strerror}. {_advice(error)}"
+    return None
+
+
+def _advice(error: OSError) -> str:
+    assert error.errno is not None
+    return _REFUSALS[error.errno]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the closest known name, or an empty string.
 
@@ -70,3 +97,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     by_lower = {item.lower(): item for item in known}
     matches = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
     return f" Did you mean `{by_lower[matches[0]]}`?" if matches else ""
+
+
+_NO_MEMORY = "can't allocate memory"
+"""What torch says on the processor, in a RuntimeError."""
+_SPACE = "Free some space, and give the same command again."
+_ACCESS = "Change its permissions, or name another place."
+_HANDLES = "End other programs, or raise the limit (`ulimit`), and give the same command again."
+_REFUSALS = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "Raise the limit of file sizes (`ulimit -f`), or name another place.",
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: _ACCESS,
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.EMFILE: _HANDLES,
+    errno.ENFILE: _HANDLES,
+    errno.EAGAIN: _HANDLES,
+    errno.ENOMEM: _HANDLES,
+    errno.EIO: "Check the disk.",
+}
+"""What to do about each refusal of the system that no command takes care of itself."""

@@ -35,7 +35,7 @@ def _explained(kind: type[BaseModel], error: Any, where: str) -> str:
     rule, context = error["type"], error.get("ctx", {})
     if rule == "extra_forbidden":
         known = _keys_at(kind, keys[:-1])
-        return f"Unknown key `{path}`.{nearest(keys[-1], known)} Known keys: {', '.join(known)}."
+        return f"Unknown key `{path}`.{_hint(kind, keys)} Known keys: {', '.join(known)}."
     if rule == "missing":
         return f"`{path}` is missing. Add it."
     if keys[-1] == "val":
@@ -59,6 +59,18 @@ def _explained(kind: type[BaseModel], error: Any, where: str) -> str:
         return f"`{path}` must be {choices}, but got {given!r}.{nearest(str(given), known_values)}"
     rule_text = error["msg"].removeprefix("Input should be ")
     return f"`{path}` must be {rule_text}, but got {given!r}."
+
+
+def _hint(kind: type[BaseModel], keys: list[str]) -> str:
+    """Say what an unknown key may have been meant to be: a key of a table within, in quotes, or misspelt."""
+    key = keys[-1]
+    if "." in key and _table_at(kind, key.partition(".")[0]) is not None:
+        return f" Take `{key}` out of its quotes, which make one key of it."
+    homes = [name for name in kind.model_fields if key in _keys_at(kind, [name])] if len(keys) == 1 else []
+    tables = [name for name in homes if _table_at(kind, name) is not None]
+    if tables and key not in kind.model_fields:
+        return f" It is a key of `{tables[0]}`."
+    return nearest(key, _keys_at(kind, keys[:-1]))
 
 
 def _keys_at(kind: type[BaseModel], keys: list[str]) -> list[str]:

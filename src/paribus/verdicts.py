@@ -30,10 +30,9 @@ from paribus.stats import (
     paired_by_seed,
     seeds_needed,
 )
-from paribus.store import Results
+from paribus.store import FORMAT, Results
 from paribus.wording import named, p_value
 
-FORMAT = 1
 Verdict = Literal["better", "worse", "equivalent", "undecided", "invalid"]
 VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "undecided", "invalid")
 _Key = tuple[str, Metric]

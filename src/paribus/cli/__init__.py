@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
-from paribus.errors import ParibusError
+from paribus.errors import ParibusError, told_of_machine
 
 __all__ = ["main"]
 
@@ -32,17 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run([argument for argument in given if argument != "--debug"])
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
-        return _interrupted() if status == _INTERRUPTED else status
+        return _interrupted(given) if status == _INTERRUPTED else status
     except KeyboardInterrupt:  # While a command was still being imported.
-        return _interrupted()
+        return _interrupted(given)
     except ParibusError as error:
         if debug:
             raise
         _say(f"error: {error}")
         return error.exit_status
-    except Exception as error:  # The last line of defence: a bug of ours, named as one.
+    except BrokenPipeError:  # Whoever read the output has gone, as `head` does.
+        return _FAILED
+    except Exception as error:  # The last line of defence: the machine refuses, or a bug of ours, named as one.
         if debug:
             raise
+        refusal = told_of_machine(error)
+        if refusal is not None:
+            _say(f"error: {refusal}")
+            return _FAILED
         _say(f"error: This is a bug in paribus: {type(error).__name__}: {error}")
         _say("Run the same command with --debug and report what it prints.")
         return _FAILED
@@ -54,13 +61,26 @@ def _run(arguments: list[str]) -> None:
 
     from paribus.cli.commands import app
 
-    typer.main.get_command(app).main(arguments, prog_name="paribus")
+    try:
+        typer.main.get_command(app).main(arguments, prog_name="paribus")
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What could not be written would be tried again, and complained of, as Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def _interrupted() -> int:
-    _say("interrupted: finished epochs are kept, and the same command goes on from there.")
+def _interrupted(given: Sequence[str]) -> int:
+    kept = "finished epochs are kept, and the same command goes on from there."
+    _say(f"interrupted: {kept if 'run' in given else 'nothing is half written, and the same command begins anew.'}")
     return _INTERRUPTED

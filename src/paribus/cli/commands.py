@@ -322,7 +322,7 @@ def gate(
     from paribus.errors import GateError
     from paribus.store import Results
 
-    judged = judge(Results.open(results).read_json("verdicts.json"), question, expected_verdicts(expect), arm)
+    judged = judge(Results.open(results).verdicts(), question, expected_verdicts(expect), arm)
     for each in judged:
         typer.echo(each.line)
     unmet = sum(not each.is_met for each in judged)

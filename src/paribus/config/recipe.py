@@ -130,7 +130,7 @@ class ScheduleConfig(Table):
 
     name: Literal["constant", "step", "cosine", "one-cycle"] = "constant"
     warmup_epochs: NonNegativeFloat = 0.0
-    step_epochs: Annotated[PositiveFloat | None, Off] = None
+    step_epochs: Annotated[Annotated[float, Field(ge=0.001, allow_inf_nan=False)] | None, Off] = None
     gamma: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Off] = None
 
     @model_validator(mode="after")
@@ -334,7 +334,10 @@ class Recipe(Table):
         tables = self.model_dump()
         table, _, key = name.partition(".")
         if table not in tables or not key:
-            offer = "" if table in tables else nearest(table, tables)
+            meant = [
+                f"{home}.{own}" for home in tables for own in tables[home] if name in (own, f"control.{home}.{own}")
+            ]
+            offer = "" if table in tables else f" Did you mean `{meant[0]}`?" if meant else nearest(table, tables)
             raise ConfigError(
                 f"A factor must be written `table.key` with a table of {', '.join(tables)}, but got `{name}`.{offer}"
             )

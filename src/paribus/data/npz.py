@@ -43,6 +43,11 @@ class NpzFile(Reader):
                 if isinstance(loaded, np.ndarray):
                     raise ValueError("it holds a single array")
                 return dict(loaded)
+        except MemoryError as error:
+            raise DataError(
+                f"The arrays of `{self.path}` must fit into memory, but do not: {error}. Write smaller images, or give "
+                "a folder of image files with `data.size`."
+            ) from None
         except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
             raise DataError(
                 f"`{self.path}` must be an .npz file of plain arrays, but it cannot be read: {error}. Write it again "

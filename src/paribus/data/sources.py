@@ -22,6 +22,7 @@ from paribus.data.npz import NpzFile
 from paribus.data.reader import Reader
 from paribus.data.table import CsvFile
 from paribus.errors import DataError, nearest
+from paribus.paths import expanded
 
 _DOWNLOAD_TIMEOUT_S = 30.0
 WITHOUT = " To go on without it: `--set control.data.name=digits`."
@@ -92,7 +93,7 @@ def locate(name: str, data_dir: Path | None = None, *, download: bool = True) ->
     """
     if name in SOURCES:
         return _locate_known(name, data_dir, download=download)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists() or len(path.parts) > 1 or "/" in name or os.sep in name or path.suffix.lower() in _FILES:
         return _reader_of(path)
     raise DataError(

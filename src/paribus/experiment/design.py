@@ -156,7 +156,7 @@ class Experiment:
         Raises:
             ConfigError: If the file is not there, not TOML, or not a valid experiment.
         """
-        from paribus.experiment.reading import read_text
+        from paribus.experiment.source import read_text
 
         return cls.parse(read_text(Path(path)), overrides, where=str(path))
 

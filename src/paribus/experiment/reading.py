@@ -1,43 +1,23 @@
-"""Reading an experiment from TOML: the one-factor rule, and every refusal in words."""
+"""Reading an experiment from its tables: the one-factor rule, and every refusal in words."""
 
 from __future__ import annotations
 
-import copy
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from paribus.config import EPOCHS, FINDABLE, RATE, Recipe, Value
 from paribus.errors import ConfigError, nearest
 from paribus.experiment.design import CONTROL, CONTROL_RETUNED, METRICS, Arm, Experiment, Question
+from paribus.experiment.source import read_tables
 from paribus.wording import named
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")  # It names folders and files.
+_NAME_FORM = "letters, digits, `-`, `_`, `.` or `+`, at most 80 of them"
 _MOST_SEEDS = 10_000
 _SOLVER = "lbfgs"  # `Recipe` holds it together with heads that are solved for.
 _EXPERIMENT_KEYS = ("name", "title", "seeds", "margin", "published")
 _QUESTION_KEYS = ("id", "asks", "kind", "arms", "together", "factor", "values", "metric", "margin", "seeds")
-
-
-def read_text(path: Path) -> str:
-    """Return the text of an experiment file.
-
-    Raises:
-        ConfigError: If it is not there or not a readable file.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")  # Editors on Windows may begin a file with a mark.
-    except IsADirectoryError:
-        raise ConfigError(
-            f"An experiment must be a TOML file, but `{path}` is a folder. Give the file; to go on with a result, "
-            "give the experiment that it came from again."
-        ) from None
-    except FileNotFoundError:
-        raise ConfigError(f"An experiment file must exist, but there is no `{path}`. Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"An experiment file must be readable text, but `{path}` is not: {error}.") from None
 
 
 def read(text: str, overrides: Sequence[str], where: str) -> Experiment:
@@ -46,25 +26,24 @@ def read(text: str, overrides: Sequence[str], where: str) -> Experiment:
     Raises:
         ConfigError: If the text is not TOML, or not a valid experiment.
     """
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"`{where}` must be valid TOML, but it is not: {error}.") from None
-    for override in overrides:
-        _override(tables, override)
-    return _experiment(tables).resolve({})
+    return _experiment(read_tables(text, overrides, where)).resolve({})
 
 
 def _experiment(tables: Mapping[str, Any]) -> Experiment:
-    _refuse_unknown(tables, ("experiment", "control", "question"), "")
+    _refuse_unknown(tables, ("experiment", "control", "question"), "", _HOMES)
     for required in ("experiment", "control"):
-        if not isinstance(tables.get(required), dict):
+        if required not in tables:
             raise ConfigError(f"An experiment must have a table `[{required}]`, but there is none. Add it.")
+        if not isinstance(tables[required], dict):
+            raise ConfigError(
+                f"`{required}` must be one table, but got {tables[required]!r}. Write `[{required}]`, in single "
+                "brackets, and its keys below."
+            )
     head = tables["experiment"]
     _refuse_unknown(head, _EXPERIMENT_KEYS, "experiment.")
     name = _text(head, "name", "experiment")
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"`experiment.name` must be letters, digits, `-`, `_`, `.` or `+`, but got `{name}`.")
+        raise ConfigError(f"`experiment.name` must be {_NAME_FORM}, but got `{name}`. Shorten or rename it.")
     margin = _margin(head.get("margin"), "experiment.margin")
     arms: dict[str, Arm] = {CONTROL: Arm(CONTROL, {}, Recipe.parse(tables["control"], "control"))}
     given = tables.get("question", [])
@@ -83,7 +62,7 @@ def _question(table: Mapping[str, Any], index: int, arms: dict[str, Arm], margin
     _refuse_unknown(table, _QUESTION_KEYS, f"{where}.")
     identity, asks = _text(table, "id", where), _text(table, "asks", where)
     if not _NAME.fullmatch(identity):
-        raise ConfigError(f"`{where}.id` must be letters, digits, `-`, `_`, `.` or `+`, but got `{identity}`.")
+        raise ConfigError(f"`{where}.id` must be {_NAME_FORM}, but got `{identity}`. Shorten or rename it.")
     where = f"question.{identity}"
     kind = table.get("kind", "sweep" if "factor" in table else "compare")
     if kind not in ("compare", "sweep"):
@@ -109,7 +88,7 @@ def _compare_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) ->
     given = table.get("arms", {})
     if not isinstance(given, dict) or not given:
         raise ConfigError(
-            f"`{where}.arms` must name at least one arm, but there is none. "
+            f"`{where}.arms` must name at least one arm, but {f'got {given!r}' if given else 'there is none'}. "
             'For example: arms.relu = { "model.activation" = "relu" }.'
         )
     together = table.get("together", [])
@@ -118,6 +97,8 @@ def _compare_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) ->
             f"`{where}.together` must be a list of lists of factors, but got {together!r}. "
             'For example: [["train.batch_size", "train.epochs"]].'
         )
+    for factor in {factor for group in together for factor in group if not factor.startswith("model.")}:
+        _require_factor(arms[CONTROL].recipe, factor, f"{where}.together")
     for name, changes in given.items():
         if not isinstance(changes, dict):
             raise ConfigError(f"`{where}.arms.{name}` must be a table of factors, but got {changes!r}.")
@@ -136,12 +117,12 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
             f'values = {values!r}. For example: factor = "optim.lr", values = [0.01, 0.1, 1.0].'
         )
     control = arms[CONTROL].recipe
-    here = control.factor(factor)
+    here = _require_factor(control, factor, f"{where}.factor")
     names = []
     for value in values:
         if value in FINDABLE.values():
             raise ConfigError(f"`{where}.values` must be known beforehand, but got `{value}`. Write it in an arm.")
-        if value == ("off" if here is None else here):
+        if value == ("off" if here is None else here) and isinstance(value, bool) == isinstance(here, bool):
             names.append(CONTROL)
             continue
         key = factor.partition(".")[2].replace("_", "-")
@@ -153,12 +134,19 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
     return tuple(names)
 
 
+def _require_factor(control: Recipe, factor: str, where: str) -> Value:
+    """Return the control's value of a factor, or refuse a name that is none."""
+    try:
+        return control.factor(factor)
+    except ConfigError as error:
+        raise ConfigError(f"`{where}` must name factors, but does not: {error}") from None
+
+
 def _add_arm(arms: dict[str, Arm], name: str, factors: dict[str, Value], together: list[set[str]], where: str) -> None:
     if name in (CONTROL, CONTROL_RETUNED) or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"The name of an arm must be letters, digits, `-`, `_`, `.` or `+` and not `{CONTROL}` or "
-            f"`{CONTROL_RETUNED}`, but `{where}` names `{name}`. Rename it; a sweep names its arms by their values, so "
-            "write such values as `arms`."
+            f"The name of an arm must be {_NAME_FORM}, and not `{CONTROL}` or `{CONTROL_RETUNED}`, but `{where}` names "
+            f"`{name}`. Rename it; a sweep names its arms by their values, so write such values as `arms`."
         )
     if not factors:
         raise ConfigError(
@@ -262,41 +250,6 @@ def _shortest(value: float) -> str:
     return f"{value:g}" if float(f"{value:g}") == value else f"{value!r}"
 
 
-def _override(tables: dict[str, Any], setting: str) -> None:
-    path, equals, text = setting.partition("=")
-    keys = path.strip().split(".")
-    if not equals or len(keys) < 2 or keys[0] not in ("experiment", "control", "question"):
-        raise ConfigError(
-            "A setting must be written `control.TABLE.KEY=VALUE`, `experiment.KEY=VALUE` or `question.ID.KEY=VALUE`, "
-            f"but got `{setting}`. For example: --set control.train.epochs=5."
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # A bare word such as `relu` is a string.
-    here = tables
-    if keys[0] == "question":
-        here, keys = _question_table(tables, path, keys), keys[2:]
-    for key in keys[:-1]:
-        here = here.setdefault(key, {})
-        if not isinstance(here, dict):
-            raise ConfigError(f"`{path}` must lie in a table, but `{key}` is {here!r}. Check the setting's path.")
-    here[keys[-1]] = copy.deepcopy(value)
-
-
-def _question_table(tables: Mapping[str, Any], path: str, keys: Sequence[str]) -> dict[str, Any]:
-    found = tables.get("question", [])
-    questions = {each.get("id"): each for each in found if isinstance(each, dict)} if isinstance(found, list) else {}
-    if len(keys) < 3 or keys[1] not in questions:
-        known = [str(identity) for identity in questions]
-        raise ConfigError(
-            f"A setting of a question must name one that there is, and a key of it, but got `{path}`."
-            f"{nearest(keys[1], known)} Questions: {', '.join(known) or 'none'}."
-        )
-    table: dict[str, Any] = questions[keys[1]]
-    return table
-
-
 def _flat(changes: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
     flat: dict[str, Value] = {}
     for key, value in changes.items():
@@ -311,10 +264,15 @@ def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
+def _refuse_unknown(
+    table: Mapping[str, Any], known: Sequence[str], prefix: str, homes: Mapping[str, str] | None = None
+) -> None:
+    """Refuse keys that are not known; `homes` tells the table of those that belong elsewhere."""
     for key in table:
         if key not in known:
-            raise ConfigError(f"Unknown key `{prefix}{key}`.{nearest(key, known)} Known keys: {', '.join(known)}.")
+            home = (homes or {}).get(key)
+            hint = nearest(key, known) if home is None else f" It is a key of `[{home}]`: write it below that."
+            raise ConfigError(f"Unknown key `{prefix}{key}`.{hint} Known keys: {', '.join(known)}.")
 
 
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:
@@ -366,3 +324,7 @@ def _published(head: Mapping[str, Any]) -> tuple[float, float] | None:
             f"{value!r}."
         )
     return float(value[0]), float(value[1])
+
+
+_HOMES = {**dict.fromkeys(_EXPERIMENT_KEYS, "experiment"), **dict.fromkeys(Recipe.model_fields, CONTROL)}
+"""Keys that may have slipped to the top of the file, and their table."""

@@ -20,7 +20,7 @@ from typing import TextIO
 
 from paribus import engines
 from paribus.data import load_prepared
-from paribus.errors import ParibusError, StoreError
+from paribus.errors import ParibusError, StoreError, told_of_machine
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import Pack
 from paribus.launch.messages import decode_pack, encode
@@ -59,10 +59,11 @@ def _train(pack: Pack, folder: Path, news: TextIO) -> None:
     except Exception as error:  # noqa: BLE001
         # Whatever a user's model or data does wrong must cost its own runs only, with the reason kept in the store.
         is_ours = isinstance(error, ParibusError)
-        message = str(error) if is_ours else f"{type(error).__name__}: {error}"
+        message = str(error) if is_ours else told_of_machine(error) or f"{type(error).__name__}: {error}"
+        told = message if is_ours else f"{message}\n\n{traceback.format_exc()}"
         for spec in pack.specs:
             if results.state(spec) != "finished":
-                writers[spec.digest].fail(message if is_ours else traceback.format_exc())
+                writers[spec.digest].fail(told)
                 _say(news, encode("failed", **_key(spec), message=message))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paribus.errors import ConfigError, StoreError
+from paribus.paths import expanded
 from paribus.predict.classified import Classified
 from paribus.predict.onnx_model import OnnxModel
 from paribus.predict.preparation import Preparation, Source
@@ -30,7 +31,7 @@ def load(path: str | Path) -> TrainedModel:
         ModelError: If the network cannot be built, or the user's class or the weights do not fit.
         WeightsError: If the backbone of a head that was solved for cannot be found.
     """
-    file = _file_of(Path(path).expanduser())
+    file = _file_of(expanded(path))
     if file.suffix == ONNX:
         return OnnxModel(file)
     header, arrays = read_model(file)

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from paribus.data.archive import FolderArchive
-from paribus.errors import DataError
+from paribus.errors import ConfigError, DataError
 from paribus.evaluate import BATCH, PIXELS
+from paribus.paths import expanded
 from paribus.predict.classified import Classified
 from paribus.predict.preparation import Pixels, in_one_array
 from paribus.predict.trained import TrainedModel
@@ -113,7 +113,10 @@ def _answers(model: TrainedModel, files: Sequence[str], handfuls: Iterable[list[
 
 def _add(name: str, files: list[str]) -> str | None:
     """Add the files of a name; return why there are none."""
-    path = Path(name).expanduser()
+    try:
+        path = expanded(name)
+    except ConfigError as error:
+        return str(error)
     if path.is_dir():
         inside = [
             str(path.joinpath(*parts)) for parts in FolderArchive(path).listing()[0] if _suffix(parts[-1]) in SUFFIXES

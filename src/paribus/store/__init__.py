@@ -34,8 +34,10 @@ from paribus.store.records import (
 from paribus.store.results import Results, State
 from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun
 from paribus.store.tuning import EpochsChoice, MadeFor, RateChoice, TriedRate, Tuning
+from paribus.store.verdict_file import FORMAT, read_verdicts
 
 __all__ = [
+    "FORMAT",
     "Arrays",
     "Checkpoint",
     "EpochRecord",
@@ -60,5 +62,6 @@ __all__ = [
     "TuningRun",
     "Usage",
     "read_model",
+    "read_verdicts",
     "write_model",
 ]

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as safetensors_load
 
@@ -24,19 +26,31 @@ T = TypeVar("T")
 
 
 def typed(kind: type[T], content: Mapping[str, Any], path: Path) -> T:
-    """Build a record from a file's keys; a file of another version is refused."""
+    """Build a record from a file's keys; a file of another version, or with values of other types, is refused."""
     try:
-        return kind(**content)
+        kind(**content)
     except TypeError as error:
         raise StoreError(
             f"`{path}` must hold the keys of this version of paribus, but does not: {error}. Delete this file and run "
             "the experiment again."
         ) from None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
     with reading(path):
+        try:
+            return _checked(kind).validate_python(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"`{'.'.join(map(str, first['loc']))}` is {first['input']!r}") from None
+
+
+def _checked(kind: type[T]) -> TypeAdapter[T]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def read_json(path: Path, advice: str | None = None) -> dict[str, Any]:
+    """Read a JSON object; `advice` is what `reading` takes."""
+    with reading(path, advice):
         return _json_object(path.read_text(encoding="utf-8"))
 
 
@@ -48,10 +62,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    content = json.loads(text)
+    content = json.loads(text, parse_constant=_refuse_constant)
     if not isinstance(content, dict):
         raise ValueError(f"it must hold an object, but holds {type(content).__name__}")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which are no JSON and which nothing of ours writes."""
+    raise ValueError(f"it holds {name}, which is no number")
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -119,21 +138,30 @@ def writing(path: Path) -> Iterator[None]:
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "The folder may not be written to. Choose another with --out, or change its permissions."
         else:
-            advice = f"The system says: {error.strerror}."
+            advice = f"The system says: {error.strerror or error}. Choose another folder with --out."
         raise StoreError(f"`{path}` could not be written. {advice}") from error
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Path]:
-    """Turn a missing or damaged file into an error that says what to do."""
+def reading(path: Path, advice: str | None = None) -> Iterator[Path]:
+    """Turn a missing or damaged file into an error that says what to do.
+
+    Args:
+        path: The file.
+        advice: How a file that is damaged can be made anew, None where only training makes it.
+    """
     try:
         yield path
     except FileNotFoundError:
         raise StoreError(f"`{path}` must exist, but it does not. Run `paribus run` again to make it.") from None
-    except (OSError, ValueError, KeyError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+    except OSError as error:
         raise StoreError(
-            f"`{path}` is damaged and cannot be read: {error}. Delete this file and run the experiment again."
+            f"`{path}` cannot be read, though it is there: {error.strerror or error}. Check its permissions and the "
+            "disk."
         ) from error
+    except _DAMAGE as error:
+        again = advice or "Delete this file and run the experiment again."
+        raise StoreError(f"`{path}` is damaged and cannot be read: {error}. {again}") from error
 
 
 @contextmanager
@@ -142,3 +170,18 @@ def reading_npz(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
     # From memory, because numpy leaves a file open that turns out not to be an archive.
     with reading(path), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
         yield arrays
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+"""What checks the values of each kind of record; to make one takes a while."""
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    SafetensorError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a file raises whose content is not what was written."""

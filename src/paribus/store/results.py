@@ -24,8 +24,9 @@ from paribus.facts import Facts
 from paribus.store import files, ranges, tuning
 from paribus.store.ranges import RangeTest
 from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult
-from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun
+from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun, epoch_seconds
 from paribus.store.tuning import Tuning
+from paribus.store.verdict_file import read_verdicts
 
 State = Literal["missing", "partial", "finished", "failed", "superseded"]
 
@@ -71,7 +72,7 @@ class Results:
         Raises:
             StoreError: If there are no verdicts yet.
         """
-        return notebook.rows(self.read_json("verdicts.json"))
+        return notebook.rows(self.verdicts())
 
     def table(self, question: str) -> notebook.Shown:
         """Return the arms of a question as a table: accuracy and loss with intervals, difference, verdict.
@@ -79,11 +80,11 @@ class Results:
         Raises:
             StoreError: If there is no such question, or no verdicts yet; so do `comment`, `figure` and `report`.
         """
-        return notebook.table(self.read_json("verdicts.json"), question)
+        return notebook.table(self.verdicts(), question)
 
     def comment(self, question: str) -> notebook.Shown:
         """Return what the runs say on a question, in sentences."""
-        return notebook.comment(self.read_json("verdicts.json"), question)
+        return notebook.comment(self.verdicts(), question)
 
     def figure(self, *names: str) -> notebook.Shown:
         """Return figures of the report, such as ``"relu-seeds", "relu-val-loss"``, beside each other."""
@@ -98,13 +99,13 @@ class Results:
     def __repr__(self) -> str:
         if not (self.folder / "verdicts.json").exists():
             return f"{self._title}: no verdicts yet"
-        return f"{self._title}\n{notebook.as_text(self.read_json('verdicts.json'))}"
+        return f"{self._title}\n{notebook.as_text(self.verdicts())}"
 
     def _repr_html_(self) -> str | None:
         """Show a notebook the verdicts as a table; before there are any, it shows the text."""
         if not (self.folder / "verdicts.json").exists():
             return None
-        return notebook.as_html(self._title, self.read_json("verdicts.json"))
+        return notebook.as_html(self._title, self.verdicts())
 
     @property
     def _title(self) -> str:
@@ -244,7 +245,7 @@ class Results:
             return None
         path = folder / "result.json"  # Read first: epochs that come later do no harm, a result without its last does.
         result = files.typed(RunResult, files.read_json(path), path) if path.exists() else None
-        seconds = tuple(float(line["seconds"]) for line in files.read_lines(folder / "times.jsonl"))
+        seconds = epoch_seconds(folder)
         epochs = _epochs(folder)[: len(seconds)]
         return RunSoFar(config, epochs, seconds, (folder / "times.jsonl").stat().st_mtime, result)
 
@@ -296,6 +297,8 @@ class Results:
         """Read the test images of a data set that runs of this experiment used."""
         with files.reading_npz(self.folder / "data" / f"{fingerprint}.npz") as arrays:
             images, labels, source = arrays["images"], arrays["labels"], str(arrays["source"])
+            if images.ndim != 4 or labels.shape != images.shape[:1]:
+                raise ValueError(f"images {images.shape} and labels {labels.shape} do not belong together")
         return TestSet(images, labels, self.class_names(fingerprint), source)
 
     def write_facts(self, facts: Facts) -> None:
@@ -332,6 +335,14 @@ class Results:
         """Write a JSON file of the result, such as `verdicts.json`, atomically; return its path."""
         files.write_json(self.folder / name, value)
         return self.folder / name
+
+    def verdicts(self) -> dict[str, Any]:
+        """Read `verdicts.json`.
+
+        Raises:
+            StoreError: If there is none yet, or it is damaged or of another format.
+        """
+        return read_verdicts(self.folder / "verdicts.json")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file of the result."""

@@ -40,7 +40,7 @@ class Run:
     def predictions(self) -> Predictions:
         """Read the run's test predictions."""
         with files.reading_npz(self.folder / "predictions.npz") as arrays:
-            return Predictions(arrays["logits"], arrays["labels"])
+            return _fitting(arrays["logits"], arrays["labels"])
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Read the weights of the kept epoch, by parameter or buffer name."""
@@ -52,17 +52,21 @@ class Run:
         if not path.exists():
             return None
         content = files.read_json(path)
-        layers = tuple(files.typed(LayerProbe, each, path) for each in content.pop("layers", ()))
+        with files.reading(path):
+            layers = tuple(files.typed(LayerProbe, each, path) for each in content.pop("layers", ()))
         return files.typed(Probes, {**content, "layers": layers}, path)
 
     def config(self) -> dict[str, Any]:
         """Read `config.json`: digest, recipe and what else decided the result."""
-        return files.read_json(self.folder / "config.json")
+        path = self.folder / "config.json"
+        content = files.read_json(path)
+        with files.reading(path):
+            return content | {key: content[key] for key in _CONFIG_KEYS}
 
     @property
     def epoch_seconds(self) -> tuple[float, ...]:
         """Wall seconds of each epoch."""
-        return tuple(line["seconds"] for line in files.read_lines(self.folder / "times.jsonl"))
+        return epoch_seconds(self.folder)
 
 
 @dataclass(frozen=True)
@@ -181,3 +185,22 @@ class RunWriter:
     def fail(self, message: str) -> None:
         """Record why a run could not be trained; it is tried again by the next `paribus run`."""
         files.write(self.folder / "failure.txt", message.encode())
+
+
+def epoch_seconds(folder: Path) -> tuple[float, ...]:
+    """Read the wall seconds of each epoch in a run's folder."""
+    path = folder / "times.jsonl"
+    lines = files.read_lines(path)
+    with files.reading(path):
+        return tuple(float(line["seconds"]) for line in lines)
+
+
+def _fitting(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Predictions:
+    is_whole = logits.ndim == 2 and labels.shape == logits.shape[:1]
+    if not is_whole or np.setdiff1d(labels, np.arange(logits.shape[1])).size:
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not belong together")
+    return Predictions(logits, labels)
+
+
+_CONFIG_KEYS = ("digest", "recipe", "data_fingerprint")
+"""What is read of `config.json`, whichever version wrote it."""

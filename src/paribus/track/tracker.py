@@ -116,7 +116,7 @@ def log(results: Results, names: Sequence[str]) -> None:
         StoreError: If runs are being trained into the folder, or it has no verdicts.
         TrackError: If a sink cannot be opened or written.
     """
-    verdicts = results.read_json("verdicts.json")
+    verdicts = results.verdicts()
     with results.lock(), following(results, names) as tracker:
         tracker.finish(verdicts)
     tracker.require_whole()

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from paribus.errors import WeightsError, nearest
+from paribus.paths import expanded
 
 HUB, NONE = "hub", "none"
 INSTEAD = f' Give the path of one, "{HUB}" for timm\'s own weights, or "{NONE}" to start from scratch.'
@@ -162,7 +163,7 @@ class _Sidecar(BaseModel):
 
 def _find_sidecar(name: str) -> Path:
     folders = [Path(folder) for folder in os.environ.get("PARIBUS_WEIGHTS", "").split(os.pathsep) if folder]
-    places = [Path(name).expanduser(), *(folder / name for folder in folders)]
+    places = [expanded(name), *(folder / name for folder in folders)]
     found = [path for place in places for path in (place, place.with_name(f"{place.name}.json")) if path.is_file()]
     if not found:
         raise WeightsError(

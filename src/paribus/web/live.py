@@ -12,7 +12,7 @@ from paribus.config import Recipe
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL
 from paribus.stats import t_interval, wilson
-from paribus.store import Results, RunResult, files
+from paribus.store import Results, RunResult, files, read_verdicts
 from paribus.verdicts import VERDICTS, Verdict
 from paribus.web.memory import Memory
 from paribus.web.schema import ArmProgress, Level, Progress, RunProgress, RunState, State
@@ -69,7 +69,7 @@ def _watched(results: Results, memory: Memory, arm: str, seed: int, now: float) 
     written = [memory.changed(folder / name) for name in ("config.json", "epochs.jsonl", "result.json", "failure.txt")]
     changed = max(each for each in (*written, 0.0) if each is not None)
     state: RunState = (
-        "training" if now - changed < max(PATIENCE_S, EPOCHS_OF_PATIENCE * max(times, default=0)) else "stopped"
+        "training" if abs(now - changed) < max(PATIENCE_S, EPOCHS_OF_PATIENCE * max(times, default=0)) else "stopped"
     )
     if failure is not None:
         state = "failed"
@@ -97,7 +97,7 @@ def progress(results: Results, memory: Memory) -> Progress:
     """
     runs = watch(results, memory)
     ended = sum(run.has_ended for run in runs)
-    counts = memory.recall(results.folder / "verdicts.json", files.read_json)
+    counts = memory.recall(results.folder / "verdicts.json", read_verdicts)
     changed = max((run.changed for run in runs if run.changed is not None), default=None)
     return Progress(
         name=results.experiment.name,
@@ -136,7 +136,9 @@ def _state(results: Results, runs: Sequence[Watched], memory: Memory) -> State:
     if newest is None:
         return "waiting"
     return (
-        "running" if time.time() - newest < PATIENCE_S and not any(run.state == "failed" for run in runs) else "stopped"
+        "running"
+        if abs(time.time() - newest) < PATIENCE_S and not any(run.state == "failed" for run in runs)
+        else "stopped"
     )
 
 
@@ -147,7 +149,8 @@ def _beside(folder: Path) -> Iterable[Path]:
 
 def _is_fresh(paths: Iterable[Path], memory: Memory) -> bool:
     now = time.time()
-    return any(now - (memory.changed(path) or 0) < PATIENCE_S for path in paths)
+    # Once a clock has been set back, old files seem to be of the future, which makes none of them new.
+    return any(abs(now - (memory.changed(path) or 0)) < PATIENCE_S for path in paths)
 
 
 def _run_progress(run: Watched) -> RunProgress:

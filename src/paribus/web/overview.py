@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paribus.experiment import Arm, Question
-from paribus.store import Results, files
+from paribus.store import Results, read_verdicts
 from paribus.web.memory import Memory
 from paribus.web.schema import ArmDesign, Comparison, ExperimentAnswer, FiredCheck, Level, QuestionAnswer
 from paribus.wording import setting
@@ -23,7 +23,7 @@ def overview(folder: str, results: Results, memory: Memory) -> ExperimentAnswer:
     Raises:
         StoreError: If `verdicts.json` is damaged.
     """
-    verdicts = memory.recall(results.folder / "verdicts.json", files.read_json) or {}
+    verdicts = memory.recall(results.folder / "verdicts.json", read_verdicts) or {}
     experiment, measured = results.experiment, verdicts.get("arms", {})
     entries = {entry["id"]: entry for entry in verdicts.get("questions", ())}
     return ExperimentAnswer(
