@@ -279,7 +279,7 @@ def assignment(
     data_dir: DataDirOption = None,
     workers: WorkersOption = None,
 ) -> None:
-    """Run a whole assignment, and write one document that answers it.
+    """Run a whole assignment and write the document that answers it.
 
     LeNet-5 on MNIST and Devanagari, dogs and cats, digits in sign language: what is missing is trained, experiment by
     experiment, and the document in DIR/assignment is written anew after each.
