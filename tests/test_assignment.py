@@ -99,7 +99,7 @@ def test_every_request_has_verdict_words_figure_and_table(document: Document) ->
         assert answer.figures and answer.table, answer.id
         assert answer.quoted or answer.measured, answer.id
         for quoted in answer.quoted:
-            assert quoted.comment.answer, (answer.id, quoted.question)
+            assert quoted.comment.answer or quoted.rates, (answer.id, quoted.question)
 
 
 def test_only_what_the_gallery_lacks_is_missing(document: Document) -> None:
@@ -118,7 +118,7 @@ def test_every_sentence_is_one_of_the_commentary(document: Document, stored: Sto
             parts = {part: [each for each in entry["comment"] if each["part"] == part] for part in _PARTS}
             texts = {part: " ".join(each["text"] for each in said) for part, said in parts.items()}
             wanted = sources[quoted.experiment, identity].parts
-            assert " ".join(quoted.comment.answer) == texts["answer"]
+            assert " ".join(quoted.comment.answer) == (texts["answer"] if "answer" in wanted else "")
             assert quoted.comment.evidence == (texts["evidence"] if "evidence" in wanted else "")
             assert quoted.comment.limits == (texts["limits"] if "limits" in wanted else "")
             assert quoted.rates == (texts["rates"] if "rates" in wanted else "")

@@ -37,7 +37,7 @@ class Teller:
             taken=request.taken,
             verdicts=tuple(_verdicts(found)),
             measured=tuple(self._measured(request)),
-            quoted=tuple(self._quoted(*each) for each in found),
+            quoted=tuple(self._quoted(*each) for each in found if each[0].parts),
             figures=tuple(each for each in figures.values() if each is not None),
             table=self._table(request, found),
             notices=tuple(self._notices(request, found)),
