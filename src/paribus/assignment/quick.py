@@ -36,14 +36,14 @@ def command(*, is_quick: bool, only: Sequence[str] = ()) -> str:
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "lenet-mnist": (
-        "experiment.seeds=3",
-        "control.data.train_size=2000",
-        "control.data.val=1000",
+        "experiment.seeds=2",
+        "control.data.train_size=1000",
+        "control.data.val=500",
     ),
     "lenet-dhcd": (
         "experiment.seeds=2",
-        "control.data.train_size=2300",
-        "control.data.val=460",
+        "control.data.train_size=1150",
+        "control.data.val=230",
     ),
     "dogs-vs-cats": (
         "experiment.seeds=2",
