@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -226,6 +227,20 @@ def test_nothing_run_makes_a_document_that_says_so(tmp_path: Path) -> None:
     assert dict(document.facts)["Experiments"] == "none has been run"
     assert all(row[1].text == "not run" for row in document.summary.rows)
     assert "has not been run" in to_html(document)
+
+
+def test_a_control_without_a_finished_run_says_so(tmp_path: Path) -> None:
+    shutil.copytree(GALLERY / "lenet-mnist", tmp_path / "lenet-mnist")
+    path = tmp_path / "lenet-mnist" / "verdicts.json"
+    verdicts = json.loads(path.read_text(encoding="utf-8"))
+    nothing = {"mean": None, "sd": None, "ci95": None, "ci95_kind": None}
+    control = {"runs": 0, "diverged": 0, "test_accuracy": nothing, "test_loss": nothing, "seconds_per_run": None}
+    path.write_text(json.dumps(verdicts | {"arms": verdicts["arms"] | {CONTROL: control}}), encoding="utf-8")
+    document = build(Stored.gather(tmp_path, is_quick=False))
+    assert document.answers[0].measured == ("`lenet-mnist`: no run of the control has finished.",)
+    assert document.summary.rows[0][1] == Cell("no verdict", "runs are missing")
+    assert document.answers[0].table is not None
+    assert [cell.text for cell in document.answers[0].table.rows[0]] == [CONTROL, *["–"] * 6]
 
 
 def test_a_report_that_lacks_its_figure_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from paribus.assignment.answers import Teller
 from paribus.assignment.page import Answer, Document
 from paribus.assignment.requests import EXPERIMENTS, REQUESTS, Request
 from paribus.assignment.stored import Stored
+from paribus.experiment import CONTROL
 from paribus.report.build import summary_rows
 from paribus.report.material import Material
 from paribus.report.page import Cell, Table
@@ -85,10 +86,12 @@ def _verdict_rows(stored: Stored, request: Request) -> list[tuple[Cell, ...]]:
     nothing = Cell(NOTHING)
     if control is None:
         return [(Cell("not run"), Cell("", listed(request.experiments)), nothing, nothing)]
-    accuracy = control.verdicts["arms"]["control"]["test_accuracy"]
+    accuracy = control.verdicts["arms"][CONTROL]["test_accuracy"]
+    if accuracy["mean"] is None:
+        return [(Cell("no verdict", "runs are missing"), Cell(CONTROL, request.control_of or ""), nothing, nothing)]
     ends = f"95 % interval {interval(accuracy['ci95'], percent)}" if accuracy["ci95"] else "no interval"
     measured = Cell(f"{percent(accuracy['mean'])} %", ends)
-    return [(measured, Cell("control", request.control_of or ""), nothing, nothing)]
+    return [(measured, Cell(CONTROL, request.control_of or ""), nothing, nothing)]
 
 
 def _limits(stored: Stored) -> Iterator[str]:
