@@ -42,7 +42,8 @@ def _facts(stored: Stored) -> Iterator[tuple[str, str]]:
         yield "Not run", listed(absent)
     runs = sum(_runs(material) for material in stored.materials.values())
     yield "Runs", f"{runs:,}"
-    yield "Training time", f"{duration(sum(map(_seconds, stored.materials.values())))}, all runs one after another"
+    seconds = sum(map(_seconds, stored.materials.values()))
+    yield "Training time", f"{duration(seconds)}, all runs one after another, searches for rates not counted"
     walls = [seconds for name in stored.materials if (seconds := stored.wall_seconds(name)) is not None]
     if walls:
         yield "Wall time", duration(sum(walls))

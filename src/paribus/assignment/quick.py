@@ -1,4 +1,4 @@
-"""The experiments of the assignment in minutes: fewer seeds, images and epochs, and nothing else changed."""
+"""The experiments of the assignment in minutes: fewer seeds, images or epochs, and nothing else changed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SUFFIX = "quick"
 TITLE = "Quick look"
 MARK = "quick, settles nothing"
 WARNING = (
-    "This is a quick look, with fewer seeds, fewer images and fewer epochs than the experiments have. It shows that "
-    "everything runs and what the document will hold, and settles nothing. Leave out `--quick` for results."
+    "This is a quick look, with fewer seeds, images or epochs than the experiments have. It shows that everything runs "
+    "and what the document will hold, and settles nothing. Leave out `--quick` for results."
 )
 
 

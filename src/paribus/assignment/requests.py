@@ -55,7 +55,7 @@ EXPERIMENTS: dict[str, str] = {
     DHCD: "LeNet-5 on Devanagari characters",
     DOGS: "dogs and cats, by feature extraction",
     SIGNS: "digits in sign language, by fine-tuning",
-    PEOPLE: "the same, with no student in two splits",
+    PEOPLE: "digits in sign language, by students who were never seen",
 }
 """What is run, in this order, and what each is about."""
 
