@@ -13,7 +13,7 @@ from paribus import checks
 from paribus.checks import WHOLE
 from paribus.checks.of_data import made_by_chance
 from paribus.experiment import Experiment
-from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts, SharedGroups
+from paribus.facts import Behaviour, BrokenModel, Copies, DataFacts, Facts, ModelFacts, SharedGroups
 
 FINE_DATA = DataFacts(
     ("control", "relu"),
@@ -34,7 +34,7 @@ def net(arms: tuple[str, ...] = ("control", "relu"), **seen: Any) -> ModelFacts:
 
 FINE_NET = net()
 TEN_IN_TRAIN = (Copies("test", "train", 250, (4, 17)),)
-FACTS_CASES: list[tuple[str, DataFacts | ModelFacts, str]] = [
+FACTS_CASES: list[tuple[str, DataFacts | ModelFacts | BrokenModel, str]] = [
     (
         "P015",
         FINE_DATA,
@@ -76,11 +76,14 @@ FACTS_CASES: list[tuple[str, DataFacts | ModelFacts, str]] = [
     ("P025", net(unbent=(("c1", "c2"),)), "Nothing nonlinear stands between `c1` and `c2`: what comes"),
     ("P026", net(moving=("body.bn",)), "The parameters of `body.bn` are frozen, but a pass in training"),
     ("P027", net(mode_gap=0.26), "the logits still differ by up to 0.26 between training and"),
+    ("P035", BrokenModel(("control", "relu"), "`net.py:Net` must take images."), "`net.py:Net` must take images."),
 ]
 STRONG = "augment = { shift = 12, elastic = 5, scale = 0.6, rotate = 90 }"
 
 
-def facts_of(found: DataFacts | ModelFacts) -> Facts:
+def facts_of(found: DataFacts | ModelFacts | BrokenModel) -> Facts:
+    if isinstance(found, BrokenModel):
+        return Facts(broken=(found,))
     return Facts(data=(found,)) if isinstance(found, DataFacts) else Facts(models=(found,))
 
 
@@ -91,7 +94,9 @@ def augmented(settings: str, data: str = "digits") -> Experiment:
 
 
 @pytest.mark.parametrize("code, bad, text", FACTS_CASES, ids=[case[0] for case in FACTS_CASES])
-def test_checks_of_data_and_networks_fire_and_pass(code: str, bad: DataFacts | ModelFacts, text: str) -> None:
+def test_checks_of_data_and_networks_fire_and_pass(
+    code: str, bad: DataFacts | ModelFacts | BrokenModel, text: str
+) -> None:
     experiment = augmented(STRONG)
     assert text in fired(code, checks.measured(experiment, facts_of(bad)))[WHOLE if code != "P015" else "relu"]
     fine = Facts((FINE_DATA,), (FINE_NET,))

@@ -6,13 +6,13 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from paribus.config import ModelConfig
+from paribus.config import Activation, ModelConfig, Pooling
 from paribus.errors import ModelError
 from paribus.models import MODELS, build_model, model_code_digest
 from paribus.models.build import _initialise
@@ -21,7 +21,7 @@ from paribus.models.lenet5_1998 import TABLE, LeNet5Of1998, TableConvolution
 from paribus.testing.models import check_model
 
 GREY = (1, 32, 32)
-POOLINGS = ("avg", "max", "stride", "trainable")
+POOLINGS = get_args(Pooling)
 OPTIONS: list[dict[str, Any]] = [
     *({"name": "lenet5", "activation": activation} for activation in ACTIVATIONS),
     *({"name": "lenet5", "pooling": pooling} for pooling in POOLINGS),
@@ -39,6 +39,10 @@ def build(name: str, seed: int = 0, shape: tuple[int, int, int] = GREY, classes:
 
 def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_every_activation_has_a_layer() -> None:
+    assert set(ACTIVATIONS) == set(get_args(Activation))
 
 
 # The conformance suite, and that it has teeth.
@@ -278,7 +282,7 @@ def test_another_seed_draws_all_weights_anew(name: str) -> None:
         assert torch.equal(mine, theirs) == is_constant, key
 
 
-CHANGES: list[dict[str, Any]] = [{"pooling": "max"}, {"pooling": "stride"}, {"pooling": "trainable"}]
+CHANGES: list[dict[str, Any]] = [{"pooling": pooling} for pooling in POOLINGS if pooling != "avg"]
 CHANGES += [{"activation": "relu"}, {"activation": "tanh"}]
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,18 +17,21 @@ import torch
 
 from paribus import engines
 from paribus.cli import main
-from paribus.config import DataConfig, Recipe
+from paribus.config import Activation, DataConfig, OptimConfig, Pooling, Recipe
 from paribus.data import load_prepared, prepare
+from paribus.engines import native
 from paribus.engines.native import build
+from paribus.engines.native.chain import chain_of
 from paribus.engines.native.engine import NativeEngine
+from paribus.engines.native.network import optimizer_of
 from paribus.engines.torch_engine import TorchEngine
 from paribus.errors import ConfigError
+from paribus.models import build_model
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
 
 needs_kernels = pytest.mark.skipif(build.missing() is not None, reason=f"no native engine: {build.missing()}")
 ROOT = Path(__file__).parents[1]
-ACTIVATIONS = ("tanh", "scaled-tanh", "relu", "gelu", "sigmoid")
-POOLINGS = ("avg", "max", "stride", "trainable")
+ACTIVATIONS, POOLINGS = native._KNOWN["activation"], native._KNOWN["pooling"]
 
 
 def recipe(**tables: dict[str, Any]) -> Recipe:
@@ -58,6 +61,34 @@ VARIANTS = {
     "unshuffled": recipe(train=train(shuffle=False, label_smoothing=0.1)),
     "cosine": recipe(schedule={"name": "cosine", "warmup_epochs": 1.0}),
 }
+
+
+OPTIONS = [("pooling", each) for each in get_args(Pooling)] + [("activation", each) for each in get_args(Activation)]
+NAMES = [each for each in get_args(OptimConfig.model_fields["name"].annotation) if each != "lbfgs"]
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["lenet5", "lenet5-1998"])
+@pytest.mark.parametrize(("option", "value"), OPTIONS)
+def test_every_option_is_served_or_refused(name: str, option: str, value: str) -> None:
+    chosen = recipe(model={"name": name, option: value})
+    if native.refuses(chosen, (1, 32, 32), 10) is None:
+        assert chain_of(build_model(chosen.model, (1, 32, 32), 10, seed=0), (1, 32, 32)).layers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimiser_is_served_or_refused(name: str) -> None:
+    chosen = recipe(optim={"name": name, "lr": 0.01})
+    if native.refuses(chosen, (1, 32, 32), 10) in (None, build.missing()):
+        optimizer_of(chosen.optim)
+
+
+def test_what_there_are_no_kernels_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "OPTIMIZERS", ("adam",))
+    assert native.refuses(recipe(), (1, 32, 32), 10) == "its kernels have no sgd"
+    chosen = recipe(model={"name": "lenet5", "pooling": "max"}, optim={"name": "adam", "lr": 0.01})
+    monkeypatch.setitem(native._KNOWN, "pooling", ("avg",))
+    assert native.refuses(chosen, (1, 32, 32), 10) == "its kernels know no pooling `max`"
 
 
 @needs_kernels

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from paribus.config import OptimConfig, Recipe, ScheduleConfig
 from paribus.errors import ConfigError
 from paribus.optim import OPTIMIZERS, build_optimizer, learning_rate, update
+from paribus.tuning import USUAL_RATES
 
 OPTIMS = [
     OptimConfig(name="sgd", lr=0.1),
@@ -26,6 +28,11 @@ OPTIMS = [
     OptimConfig(name="rmsprop", lr=0.01, momentum=0.5),
     OptimConfig(name="adagrad", lr=0.1),
 ]
+
+
+def test_every_optimiser_is_built_tried_here_and_has_a_usual_rate() -> None:
+    names = set(get_args(OptimConfig.model_fields["name"].annotation)) - {"lbfgs"}  # Heads are solved for elsewhere.
+    assert set(OPTIMIZERS) == set(USUAL_RATES) == {config.name for config in OPTIMS} == names
 
 
 def plain(config: OptimConfig, parameter: nn.Parameter) -> torch.optim.Optimizer:
@@ -76,7 +83,8 @@ def test_steps_equal_torchs_plain_optimiser_also_after_a_checkpoint(config: Opti
 @pytest.mark.parametrize("config", OPTIMS, ids=lambda config: f"{config.name}-{config.momentum:g}")
 def test_the_step_is_fused_where_torch_can(config: OptimConfig) -> None:
     optimizer = build_optimizer(config, [nn.Parameter(random_kernel())])
-    assert bool(optimizer.param_groups[0].get("fused")) == (config.name != "rmsprop")
+    can = "fused" in inspect.signature(OPTIMIZERS[config.name]).parameters
+    assert bool(optimizer.param_groups[0].get("fused")) == can
     assert optimizer.param_groups[0]["weight_decay"] == config.weight_decay
 
 
@@ -177,7 +185,8 @@ def test_no_compiler_is_loaded_before_the_first_step() -> None:
         "import sys, torch\n"
         "from paribus.config import OptimConfig\n"
         "from paribus.optim import build_optimizer, update\n"
-        "for name in ('sgd', 'adam', 'adamw', 'rmsprop', 'adagrad'):\n"
+        "from paribus.optim import OPTIMIZERS\n"
+        "for name in OPTIMIZERS:\n"
         "    weights = torch.nn.Parameter(torch.ones(3))\n"
         "    optimizer = build_optimizer(OptimConfig(name=name, lr=0.1), [weights])\n"
         "    optimizer.zero_grad()\n"
@@ -190,7 +199,7 @@ def test_no_compiler_is_loaded_before_the_first_step() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_update_is_the_optimisers_step(name: str) -> None:
     weights = [torch.nn.Parameter(torch.linspace(-1, 1, 12).view(3, 4)) for _ in range(2)]
     one, other = (build_optimizer(OptimConfig(name=name, lr=0.1, weight_decay=0.01), [each]) for each in weights)  # type: ignore[arg-type]

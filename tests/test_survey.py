@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from data_files import arrays, class_files, picture, write_files
 from networks import GUILTY, HONEST, K, Net
 from paribus import checks, data
-from paribus.config import Activation, DataConfig, ModelConfig, Pooling
+from paribus.config import Activation, DataConfig, ModelConfig, Pooling, Value
 from paribus.data import Dataset, Split
 from paribus.errors import DataError, StoreError
 from paribus.experiment import Arm, Experiment
@@ -319,6 +319,20 @@ def test_a_network_that_fails_is_named_and_the_data_are_still_seen(monkeypatch: 
         "The network of `control` and `lr-0.01`: `lenet5` must take a batch of images in training and in evaluation, "
         "but raised RuntimeError: not now"
     )
+
+
+def test_a_network_that_cannot_be_built_is_broken_and_the_others_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("class Net:\n    pass\n", encoding="utf-8")
+    factors: dict[str, Value] = {"model.name": f"{path}:Net"}
+    arm = Arm("eva", factors, EXPERIMENT.control.with_factors(factors))
+    facts = survey(dataclasses.replace(EXPERIMENT, arms={**EXPERIMENT.arms, "eva": arm}), digits)
+    assert [each.arms for each in facts.models] == [("control", "lr-0.01"), ("relu",)]
+    (broken,) = facts.broken
+    assert broken.arms == ("eva",)
+    assert broken.why.startswith("`model.name` must name a subclass of torch.nn.Module, but")
+    assert facts.unseen == ()
+    assert Facts.from_json(facts.to_json()) == facts
 
 
 def test_val_that_is_test_is_not_compared_with_it() -> None:

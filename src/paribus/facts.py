@@ -82,12 +82,21 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class BrokenModel:
+    """A network that could not be built, or that does not give logits for the images of its `arms`, and `why`."""
+
+    arms: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything measured before training; `unseen` says, in sentences, what could not be looked at and why."""
 
     data: tuple[DataFacts, ...] = ()
     models: tuple[ModelFacts, ...] = ()
     unseen: tuple[str, ...] = ()
+    broken: tuple[BrokenModel, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `facts.json`."""

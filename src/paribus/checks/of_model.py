@@ -92,6 +92,13 @@ def modes_differ(experiment: Experiment, facts: Facts) -> Places:
     ]
 
 
+def does_not_run(experiment: Experiment, facts: Facts) -> Places:
+    """P035: the network of an arm cannot be built, or gives no logits for its images."""
+    if not facts.models and not facts.broken:
+        return None
+    return [place for model in facts.broken for place in of_arms(experiment, model.arms, model.why)]
+
+
 def loss_floor(lowest: float, highest: float, num_classes: int) -> float:
     """Return the least cross-entropy in nats that logits within two bounds can have, ln(1 + (K - 1) e^-(range))."""
     return math.log1p((num_classes - 1) * math.exp(lowest - highest))

@@ -245,4 +245,11 @@ CHECKS: dict[str, Check] = {
         "Draw the test split by group: set `data.group` and `data.test`, and ask both ways if both matter.",
         on_facts=of_data.groups_in_several_splits,
     ),
+    "P035": Check(
+        "A network that does not run",
+        "error",
+        "None of its runs can be trained, so that the comparison stays without an answer, whatever it costs to wait.",
+        "Mend what the message names. `paribus.testing.models.check_model` tries a network of yours in every way.",
+        on_facts=of_model.does_not_run,
+    ),
 }

@@ -272,7 +272,7 @@ def _surveying(results: Results, supplies: Supplies) -> Iterator[None]:
     Where no run is to come and everything has been looked at, nothing is measured anew.
     """
     experiment, known = results.experiment, results.facts()
-    if known is not None and not known.unseen and not _lacks_runs(results, supplies):
+    if known is not None and not (known.unseen or known.broken) and not _lacks_runs(results, supplies):
         yield
         return
     process = SurveyProcess(experiment, {key: each.folder for key, each in supplies.prepared.items()}, {})

@@ -11,7 +11,7 @@ from paribus.config import DataConfig
 from paribus.data import Dataset, Drawn, Split, draw
 from paribus.errors import ModelError, ParibusError
 from paribus.experiment import Arm, Experiment
-from paribus.facts import DataFacts, Facts, ModelFacts
+from paribus.facts import BrokenModel, DataFacts, Facts, ModelFacts
 from paribus.survey.overlap import copies, near_copies, shared_groups
 from paribus.wording import named
 
@@ -23,7 +23,7 @@ Load = Callable[[DataConfig], Dataset]
 def survey(experiment: Experiment, load: Load) -> Facts:
     """Measure each distinct data table and each distinct network of an experiment once.
 
-    Nothing fails here: what cannot be had is named in `Facts.unseen`.
+    Nothing fails here: what cannot be had is named in `Facts.unseen`, networks that do not run in `Facts.broken`.
 
     Args:
         experiment: The design; its first seed draws the splits and the initial weights.
@@ -47,18 +47,28 @@ def survey(experiment: Experiment, load: Load) -> Facts:
             key = f"{arm.recipe.model.model_dump_json()} {dataset.image_shape} {dataset.num_classes}"
             networks.setdefault(key, (dataset, []))[1].append(arm)
     models = list(_looked_at(networks.values(), seed, unseen))
-    return Facts(tuple(data), tuple(models), tuple(unseen))
+    seen = tuple(each for each in models if isinstance(each, ModelFacts))
+    broken = tuple(each for each in models if isinstance(each, BrokenModel))
+    return Facts(tuple(data), seen, tuple(unseen), broken)
 
 
-def _looked_at(networks: Iterable[tuple[Dataset, list[Arm]]], seed: int, unseen: list[str]) -> Iterator[ModelFacts]:
+def _looked_at(
+    networks: Iterable[tuple[Dataset, list[Arm]]], seed: int, unseen: list[str]
+) -> Iterator[ModelFacts | BrokenModel]:
     """Yield what is seen of each network; where there is none, torch is not imported. Adds to `unseen`."""
     for dataset, arms in networks:
-        from paribus.survey.networks import model_facts
+        from paribus.survey.networks import build, model_facts
 
+        names = tuple(arm.name for arm in arms)
         try:
-            yield model_facts(dataset, arms, seed)
+            model = build(dataset, arms[0], seed)
         except ModelError as error:
-            unseen.append(f"The network of {named([arm.name for arm in arms])}: {error}")
+            yield BrokenModel(names, str(error))
+            continue
+        try:
+            yield model_facts(model, dataset, arms)
+        except ModelError as error:
+            unseen.append(f"The network of {named(names)}: {error}")
 
 
 def _alike(experiment: Experiment) -> list[list[Arm]]:

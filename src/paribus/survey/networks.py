@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from paribus.batches import Batches, Normalisation
 from paribus.data import Dataset
@@ -16,14 +17,22 @@ IMAGES = 32
 """Images that a network is tried on, evenly spaced over train."""
 
 
-def model_facts(dataset: Dataset, arms: list[Arm], seed: int) -> ModelFacts:
-    """Watch the network that some arms share, with the initial weights that a seed gives it.
+def build(dataset: Dataset, arm: Arm, seed: int) -> nn.Module:
+    """Return the network of an arm, with the initial weights that a seed gives it.
 
     Raises:
-        ModelError: If it cannot be built, or does not take the images.
+        ModelError: If it cannot be built, or does not give logits for such images.
+    """
+    return build_model(arm.recipe.model, dataset.image_shape, dataset.num_classes, seed)
+
+
+def model_facts(model: nn.Module, dataset: Dataset, arms: list[Arm]) -> ModelFacts:
+    """Watch the network that some arms share.
+
+    Raises:
+        ModelError: If it does not take a batch of the images in both modes.
     """
     config = arms[0].recipe.model
-    model = build_model(config, dataset.image_shape, dataset.num_classes, seed)
     batches = Batches(dataset.train)
     chosen = torch.linspace(0, len(dataset.train) - 1, IMAGES).long()
     images = Normalisation.of(batches.images, chosen).apply(batches.gather(chosen))

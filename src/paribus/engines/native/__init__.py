@@ -12,6 +12,7 @@ import subprocess
 from paribus import processes
 from paribus.config import ModelConfig, Recipe, Value
 from paribus.engines.native import build
+from paribus.engines.native.library import OPTIMIZERS
 
 LONGEST_S = 15
 _PLAIN: dict[str, tuple[Value, str]] = {
@@ -26,6 +27,11 @@ _SERVED = {
     "charcnn": "`charcnn` normalises batches",
     "pretrained": "timm's networks are torch's",
 }
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "activation": ("tanh", "scaled-tanh", "relu", "gelu", "sigmoid"),
+    "pooling": ("avg", "max", "stride", "trainable"),
+}
+"""What it has kernels for, of the options of the models that it serves unseen."""
 
 
 def refuses(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int) -> str | None:
@@ -38,6 +44,11 @@ def refuses(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int)
     for factor, (plain, lack) in _PLAIN.items():
         if recipe.factor(factor) != plain:
             return lack
+    if recipe.optim.name not in OPTIMIZERS:
+        return f"its kernels have no {recipe.optim.name}"
+    for option, known in _KNOWN.items():
+        if recipe.model.name in _SERVED and recipe.model.options[option] not in known:
+            return f"its kernels know no {option} `{recipe.model.options[option]}`"
     missing = build.missing()
     if missing is not None or recipe.model.name in _SERVED:
         return missing
