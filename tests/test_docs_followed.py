@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paribus import experiments
+from paribus import checks, experiments, verdicts
 from paribus.checks import CHECKS
 from paribus.cli import main
+from paribus.errors import ConfigError, WeightsError
 from paribus.experiment import Experiment
+from paribus.testing.synthetic import write_results
+from paribus.transfer import find_weights
 from test_surface import commands_in
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -46,7 +53,17 @@ def test_the_experiment_of_the_tutorial_is_the_one_whose_results_it_quotes() -> 
     shipped = Experiment.load(experiments.find("lenet-mnist"))
     assert written.arms == shipped.arms
     assert written.questions == shipped.questions
-    assert (written.seeds, written.margin) == (shipped.seeds, shipped.margin)
+    assert (written.seeds, written.margin, written.published) == (shipped.seeds, shipped.margin, shipped.published)
+
+
+def test_the_trial_of_the_tutorial_is_short_for_every_arm() -> None:
+    (line,) = [each for each in commands_in(page("tutorial")) if "results/trial" in each]
+    settings = [line[place + 1] for place, word in enumerate(line) if word == "--set"]
+    trial = Experiment.parse("\n".join(fenced(page("tutorial"), "toml")), settings)
+    assert len(trial.seeds) == 2
+    assert {arm.recipe.train.epochs for arm in trial.arms.values()} == {1, 4, 5}
+    assert trial.arms["b512-same-steps"].factors == {"train.batch_size": 512, "train.epochs": 4}
+    assert not [each for each in checks.design(trial) if (each.code, each.where) == ("P005", "b512")]
 
 
 def test_the_tutorial_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +113,84 @@ def test_a_model_of_ones_own_and_the_mistake_in_it(tmp_path: Path, monkeypatch: 
     assert (status, printed) == (2, fenced(text, "text")[0].rstrip())
 
 
+def test_a_lesson_and_a_class_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With short trainings; Eva's two mistakes are found one after the other, as the page says."""
+    monkeypatch.chdir(tmp_path)
+    text = page("how-to/teach")
+    class_file, late = fenced(text, "toml")
+    Path("class.toml").write_text(class_file.replace("epochs = 15", "epochs = 1"), encoding="utf-8")
+    Path("students").mkdir()
+    for name, code in zip(("dora", "eva"), fenced(text, "python"), strict=True):
+        Path(f"students/{name}.py").write_text(code, encoding="utf-8")
+    status, printed = output_of("check", "class.toml")
+    assert (status, re.findall(r"^(P\d+) +error +(\S+)", printed, re.MULTILINE)) == (2, [("P035", "eva")])
+    eva = Path("students/eva.py")
+    eva.write_text(eva.read_text(encoding="utf-8").replace("32 * 32", "28 * 28"), encoding="utf-8")
+    status, printed = output_of("check", "class.toml")
+    assert (status, re.findall(r"^(P\d+) +error +(\S+)", printed, re.MULTILINE)) == (2, [("P024", "eva")])
+    assert re.search(r"^P005 +warning +cem ", printed, re.MULTILINE)
+    eva.write_text(eva.read_text(encoding="utf-8").replace(".softmax(1)", ""), encoding="utf-8")
+    lines = [line for line in commands_in(text) if line != ["paribus", "check", "class.toml"]]
+    assert [line[1] for line in lines] == ["run", "plan", "run", "report", "gate"]
+    for line in lines:
+        short = ["--set", "experiment.seeds=1"] if line[1:] == ["run", "class.toml"] else []
+        assert output_of(*line[1:], *short)[0] == 0, line
+        if "results/one-seed" in line:
+            one = json.loads(Path("results/one-seed/verdicts.json").read_text(encoding="utf-8"))
+            assert {each["verdict"] for asked in one["questions"] for each in asked["comparisons"]} == {"undecided"}
+            shutil.copytree("results/one-seed", "results/our-class")  # What follows trains nothing anew.
+    with_gus = Experiment.parse(class_file.replace("arms.cem", f"{late}arms.cem"))
+    assert with_gus.arms["gus"].factors == {"optim.name": "adam", "optim.lr": 0.001}
+    two = class_file.replace('"model.pooling" = "max"', '"model.pooling" = "max", "optim.lr" = 0.2')
+    with pytest.raises(ConfigError, match="A difference could not be put down to either"):
+        Experiment.parse(two)
+
+
+def test_what_a_paper_takes_from_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = page("how-to/paper")
+    head = fenced(page("how-to/own-model"), "toml")[0].partition("[[question]]")[0]
+    control = head.replace('"my-net"', '"ablation"').replace("width = 8", "width = 8, attention = false")
+    experiment = Experiment.parse(control + fenced(text, "toml")[0])
+    results = write_results(tmp_path / "results" / "ablation", experiment, {"control": 0.9, "attention": 0.95})
+    content = verdicts.compute(results)
+    results.write_json("verdicts.json", content)
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        exec(compile(fenced(text, "python")[0], "paper", "exec"), {})
+    assert [line.partition(" & ")[0] for line in stream.getvalue().splitlines()] == ["attention", "wider"]
+    comparison = content["questions"][0]["comparisons"][0]
+    assert [key for key in ("p_this_test_set", "ci95_this_test_set", "p_holm", "ci95") if comparison[key] is None] == []
+    assert content["comparisons_counted"] == 2
+    assert {"runs", "diverged"} <= set(content["arms"]["attention"])
+
+
+def test_weights_of_ones_own_are_described_as_the_page_on_photos_shows(tmp_path: Path) -> None:
+    """The sidecar of the page is whole, but for its checksum; and what is said of 300 photos is arithmetic."""
+    (sidecar,) = fenced(page("photos"), "json")
+    (tmp_path / "photos-net.json").write_text(sidecar, encoding="utf-8")
+    (tmp_path / "photos-net.safetensors").write_bytes(b"weights")
+    with pytest.raises(WeightsError, match="must have the SHA-256 that its sidecar states, 0000"):
+        find_weights(str(tmp_path / "photos-net.json"))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    (tmp_path / "photos-net.json").write_text(re.sub("0{64}", digest, sidecar), encoding="utf-8")
+    assert find_weights(str(tmp_path / "photos-net.json"), None).architecture == "resnet18"
+    assert 1.5 < 100 / (300 * Experiment.parse(fenced(page("photos"), "toml")[0]).control.data.test) < 2  # type: ignore[operator]
+
+
+def test_the_photos_of_the_page_need_no_experiment_file(tmp_path: Path) -> None:
+    """A folder with a space in its name, and weights that say themselves what they are for."""
+    settings = [
+        'control.data.name="my photos"',
+        "control.model.weights=weights/photos-net.json",
+        "control.model.backbone=off",
+    ]
+    assert all(f"--set {setting}" in page("photos") for setting in settings)
+    control = Experiment.load(experiments.find("photos"), settings).control
+    assert control.data.name == "my photos"
+    assert control.model.options["backbone"] is None
+
+
 def test_a_check_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     before, stream = set(CHECKS), io.StringIO()
@@ -109,6 +204,22 @@ def test_a_check_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stream.getvalue() == fenced(page("how-to/own-check"), "text")[0]
     assert {"X001": names["found"][0].outcome} == {"X001": "fired"}
     assert names["cold_start"](Experiment.load(experiments.find("lenet-dhcd"), ["control.optim.lr=0.01"])) is not None
+
+
+def test_the_page_on_options_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    root, rows = DOCS.parent, page("how-to/add-an-option").splitlines()
+    places = [(name, line) for line in rows for name in re.findall(r"`((?:src|tests)/[\w/]+\.py|CHANGELOG\.md)`", line)]
+    assert len(places) >= 8
+    assert [name for name, _ in places if not (root / name).is_file()] == []
+    for cell in (cell for line in rows for cell in line.split("|")):
+        source = "".join((root / name).read_text("utf-8") for name in re.findall(r"`(src/[\w/]+\.py)`", cell))
+        words = re.findall(r"`([A-Za-z_]+)`", cell) if source else []
+        assert [word for word in words if word not in source] == [], cell
+    *_, line = fenced(page("how-to/add-an-option"), "sh")
+    setting = shlex.split(line)[-1]
+    assert Experiment.load(experiments.find("lenet-digits"), [setting]).arms["stride"].factors == {
+        "model.pooling": "stride"
+    }
 
 
 def test_what_the_page_on_seeds_says_of_its_table() -> None:

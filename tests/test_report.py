@@ -489,12 +489,3 @@ def test_changes_name_the_old_value_and_the_new_one(page: Page) -> None:
     changed = {row["Arm"]: row["What changed"] for row in page.table_with("Arm") if "What changed" in row}
     assert changed["relu-max"] == "model.activation: tanh \u2192 relu; model.pooling: avg \u2192 max"
     assert changed["control"] == "nothing"
-
-
-def test_an_option_that_the_control_lacks_is_absent_there(tmp_path: Path) -> None:
-    text = HEAD.format(title='"Width"', seeds=1, val=100) + QUESTION.format(asks='"A wider one?"')
-    arm = 'arms.wide = { "model.name" = "charcnn", "model.width" = 16 }\ntogether = [["model.name", "model.width"]]'
-    experiment = Experiment.parse(text.replace('arms.relu = { "model.activation" = "relu" }', arm))
-    _, page = report(write_results(tmp_path / "result", experiment, {"control": 0.9}))
-    changed = page.table_with("Arm")[1]["What changed"]
-    assert changed == "model.name: lenet5 \u2192 charcnn; model.width: (absent) \u2192 16"

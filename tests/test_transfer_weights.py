@@ -102,8 +102,9 @@ def test_what_is_no_sidecar_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         find_weights("tiny.safetensors")
     with pytest.raises(WeightsError, match=rf'but there is none in `\.`, `{re.escape(str(tmp_path))}`\. Give .*"hub"'):
         find_weights("missing")
-    with pytest.raises(WeightsError, match=r"it is `resnet18\.a1_in1k`, and .* is for `test_resnet`\. Change one"):
+    with pytest.raises(WeightsError, match=r"it is `resnet18\.a1_in1k`, and .* is for `test_resnet`\. Name that"):
         find_weights("tiny", "resnet18.a1_in1k")
+    assert find_weights("tiny", None).architecture == "test_resnet"
 
 
 def test_from_scratch_has_timms_preprocessing() -> None:
@@ -142,13 +143,20 @@ def test_one_text_must_name_a_network_of_the_hub(name: str) -> None:
 
 
 @pytest.mark.parametrize("error", [LocalEntryNotFoundError("no route"), EntryNotFoundError("gone")])
-def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def download(*_: Any, **__: Any) -> str:
         raise error
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.delenv("PARIBUS_OFFLINE", raising=False)
-    with pytest.raises(WeightsError, match=r"is not here, and its download failed: .* JSON sidecar instead of \"hub\""):
+    monkeypatch.delenv("PARIBUS_WEIGHTS", raising=False)
+    with pytest.raises(
+        WeightsError, match=r"failed: \w+( \w+)?\. Give the .* JSON sidecar .* PARIBUS_WEIGHTS has none"
+    ):
+        find_weights("hub", "test_resnet")
+    write_weights(tmp_path)
+    monkeypatch.setenv("PARIBUS_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"docs/photos.md shows one; PARIBUS_WEIGHTS has tiny\), or go"):
         find_weights("hub", "test_resnet")
     monkeypatch.setenv("PARIBUS_OFFLINE", "1")
     with pytest.raises(WeightsError, match=r"is not here, and PARIBUS_OFFLINE forbids downloading it"):

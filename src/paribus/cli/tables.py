@@ -43,6 +43,8 @@ def show_verdicts(verdicts: Mapping[str, Any], folder: Path) -> None:
     if fired:
         console.print()
         console.print(_table(("check", "where", "message"), [(c["code"], c["where"], c["message"]) for c in fired]))
+        console.print()
+        console.print(_explain(fired[0]["code"]))
     console.print()
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -84,6 +86,7 @@ def show_plan(plan: Plan) -> None:
     console.print(plan.detectable.text)
     console.print()
     show_findings(plan.findings)
+    console.print("That was the design; `paribus check` looks at the data and the networks as well.")
 
 
 def _planned(heading: str, arms: Sequence[PlannedArm]) -> Table:
@@ -123,6 +126,12 @@ def show_findings(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> No
         console.print("No check fires.")
         return
     console.print(_table(("check", "level", "where", "message"), rows))
+    console.print()
+    console.print(_explain(rows[0][0]))
+
+
+def _explain(code: str) -> str:
+    return f"`paribus explain {code}` says why a check matters and what to do."
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str) -> None:

@@ -98,7 +98,8 @@ def locate(name: str, data_dir: Path | None = None, *, download: bool = True) ->
         return _reader_of(path)
     raise DataError(
         f"`data.name` must be one of {', '.join(SOURCES)}, or the path of a folder, zip, csv or npz file, but got "
-        f"`{name}`, and `{Path.cwd()}` holds nothing of that name.{nearest(name, SOURCES)}"
+        f"`{name}`, and `{Path.cwd()}` holds nothing of that name.{nearest(name, SOURCES)} Go to where it lies, or "
+        "give its whole path; `--set control.data.name=PATH` does so for an experiment."
     )
 
 

@@ -17,6 +17,7 @@ from paribus.report.page import Cell, Comment, Figure, Section, Table
 from paribus.report.tuning import rate_figures, tuning_tables
 from paribus.wording import (
     NOTHING,
+    count,
     difference,
     duration,
     interval,
@@ -152,10 +153,22 @@ def _arm_cells(material: Material, question: Question, arm: str) -> tuple[Cell, 
     against = material.experiment.baseline(arm)
     return (
         Cell(arm, "" if against == CONTROL else f"against {against}"),
-        Cell(changed),
+        Cell(changed, _size(material, question, arm)),
         _runs_cell(material, arm),
         *measured,
     )
+
+
+def _size(material: Material, question: Question, arm: str) -> str:
+    """How many parameters an arm has, where those of the question differ in that.
+
+    Nothing is said of heads and backbones: what is kept of a run on frozen features is its head alone.
+    """
+    names = [name for name in dict.fromkeys((CONTROL, *question.arms)) if material.runs[name]]
+    if any(material.experiment.arms[name].recipe.model.name == "pretrained" for name in names):
+        return ""
+    counts = {name: material.runs[name][0].result.parameters for name in names}
+    return count(counts[arm], "parameter") if arm in counts and len(set(counts.values())) > 1 else ""
 
 
 def _changes(arm: Arm, experiment: Experiment) -> str:
@@ -170,10 +183,12 @@ def _after(arm: Arm, factor: str) -> str:
 
 
 def _before(experiment: Experiment, factor: str) -> str:
-    """The control's value; an option that only the arm's model has is absent from the control."""
+    """The control's value; an option that its model does not have, or that a user's class sets itself, is not there."""
     table, _, key = factor.partition(".")
     options: Mapping[str, Value] = experiment.control.model_dump()[table]
-    return setting(options[key]) if key in options else "(absent)"
+    if key in options:
+        return setting(options[key])
+    return "(as in the class)" if ":" in experiment.control.model.name else "(absent)"
 
 
 def _comparison_cells(comparison: Mapping[str, Any] | None) -> tuple[Cell, ...]:

@@ -161,9 +161,12 @@ class _Sidecar(BaseModel):
     origin: str | None = None
 
 
+def _folders() -> list[Path]:
+    return [Path(folder) for folder in os.environ.get("PARIBUS_WEIGHTS", "").split(os.pathsep) if folder]
+
+
 def _find_sidecar(name: str) -> Path:
-    folders = [Path(folder) for folder in os.environ.get("PARIBUS_WEIGHTS", "").split(os.pathsep) if folder]
-    places = [expanded(name), *(folder / name for folder in folders)]
+    places = [expanded(name), *(folder / name for folder in _folders())]
     found = [path for place in places for path in (place, place.with_name(f"{place.name}.json")) if path.is_file()]
     if not found:
         raise WeightsError(
@@ -184,7 +187,7 @@ def _of_sidecar(path: Path, architecture: str | None) -> Weights:
     if architecture is not None and architecture.partition(".")[0] != sidecar.architecture:
         raise WeightsError(
             f"The backbone must be the one that the weights are for, but it is `{architecture}`, and `{path}` is for "
-            f"`{sidecar.architecture}`. Change one of the two."
+            f'`{sidecar.architecture}`. Name that one, or set `model.backbone` to "off": the weights say theirs.'
         )
     file = _beside(path, sidecar.file, "file")
     _require_sha256(file, sidecar.sha256)
@@ -337,11 +340,13 @@ def _download(name: str, config: Any) -> Path:
     try:
         return Path(hf_hub_download(config.hf_hub_id, file, local_files_only=offline))
     except (OSError, EntryNotFoundError) as error:
-        reason = "PARIBUS_OFFLINE forbids downloading it" if offline else f"its download failed: {error}"
+        failed = f"its download failed: {str(error).rstrip('.')}"
+        reason = "PARIBUS_OFFLINE forbids downloading it" if offline else failed
+        here = ", ".join(sorted(path.stem for folder in _folders() for path in folder.glob("*.json")))
         raise WeightsError(
             f"`{file}` of `{config.hf_hub_id}` must be on this machine or be downloaded, but is not here, and "
-            f'{reason}. Give the path of a weights file\'s JSON sidecar instead of "{HUB}", or go where the hub can '
-            "be reached and run again."
+            f'{reason}. Give the path of a weights file\'s JSON sidecar instead of "{HUB}" (docs/photos.md shows one; '
+            f"PARIBUS_WEIGHTS has {here or 'none'}), or go where the hub can be reached and run again."
         ) from error
 
 
