@@ -9,12 +9,15 @@ import pytest
 
 from audit_files import Files, photo, saved
 from data_files import write_files
+from paribus.checks import Finding
+from paribus.cli.tables import show_findings, show_plan
 from paribus.config import DataConfig
 from paribus.data import Drawn, draw, load_prepared, prepare
 from paribus.errors import DataError
 from paribus.experiment import Experiment
 from paribus.launch import conduct
-from paribus.launch.conduct import RunOptions
+from paribus.launch.conduct import Plan, PlannedArm, RunOptions
+from paribus.power import Detectable
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 EXPERIMENT = """
@@ -114,3 +117,17 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
     (root / "fish").mkdir()
     with pytest.raises(DataError, match=r"there are none in fish\. Add images or remove the folder from every split"):
         drawn(root, test=0.5)
+
+
+def test_what_fires_can_be_had_explained_errors_first(capsys: pytest.CaptureFixture[str]) -> None:
+    show_findings([Finding("P001", "fired", "control", "few"), Finding("P035", "fired", "relu", "broken")])
+    assert "`paribus explain P035` says why a check matters and what to do.\n" in capsys.readouterr().out
+    show_findings([Finding("P001", "fired", "control", "few"), Finding("P035", "passed", "relu", "")])
+    assert "`paribus explain P001` says" in capsys.readouterr().out
+
+
+def test_a_plan_says_that_it_looked_at_the_design_only(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Detectable(12, 360, 7, 0.012, "Assumed: this and that.")
+    show_plan(Plan([PlannedArm("control", "torch-1", 3, 3, 3, 1.0)], 1, 1.0, [], found))
+    last = "That was the design; `paribus check` looks at the data and the networks as well.\n"
+    assert capsys.readouterr().out.endswith(f"No check fires.\n{last}")

@@ -44,7 +44,7 @@ def show_verdicts(verdicts: Mapping[str, Any], folder: Path) -> None:
         console.print()
         console.print(_table(("check", "where", "message"), [(c["code"], c["where"], c["message"]) for c in fired]))
         console.print()
-        console.print(_explain(fired[0]["code"]))
+        console.print(_explain([(check["code"], check.get("level", "")) for check in fired]))
     console.print()
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -127,10 +127,12 @@ def show_findings(findings: Sequence[Finding], unseen: Sequence[str] = ()) -> No
         return
     console.print(_table(("check", "level", "where", "message"), rows))
     console.print()
-    console.print(_explain(rows[0][0]))
+    console.print(_explain([row[:2] for row in rows]))
 
 
-def _explain(code: str) -> str:
+def _explain(fired: Sequence[tuple[str, str]]) -> str:
+    """Where the rest is told of what fired, by the code of an error where there is one, else by the first."""
+    code = next((code for code, level in fired if level == "error"), fired[0][0])
     return f"`paribus explain {code}` says why a check matters and what to do."
 
 

@@ -22,7 +22,7 @@ class LeNet5(nn.Module):
         image_shape: (C, H, W), H and W at least 28.
         num_classes: Number of logits.
         activation: After every layer but the last.
-        pooling: ``"avg"``, ``"max"``, ``"stride"`` (stride 2 in the convolution instead) or ``"trainable"``.
+        pooling: See `pooling_layer`; ``"stride"`` is stride 2 in the convolution instead.
         dropout: Probability before each linear layer, from 0; below 1.
 
     Raises:
