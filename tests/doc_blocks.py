@@ -5,6 +5,7 @@ Each function takes the name in the block's heading and returns Markdown.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import textwrap
@@ -19,6 +20,8 @@ from paribus.assignment import quick as small
 from paribus.assignment.requests import REQUESTS
 from paribus.checks import CHECKS
 from paribus.cli.tables import WIDTH, verdict_text
+from paribus.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, ScheduleConfig, TrainConfig
+from paribus.config.table import Table
 from paribus.data import SOURCES
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL_RETUNED, Experiment
@@ -81,6 +84,15 @@ def _report(name: str) -> str:
         f"{count(len(verdicts['arms']), 'arm')}, {count(runs, 'run')}; {count(len(found), 'comparison')}: {tally}.\n\n"
         f"[![{alt}]({name}/{figure})]({name}/report.md)\n"
     )
+
+
+def keys(name: str) -> str:
+    """What the keys of a table can be."""
+    table = TABLES[name]
+    lines = [f"| `{name.partition('/')[0]}.` | can be, the default first |", "|---|---|"]
+    lines += [f"| `{key}` | {words.replace('|', 'or')} |" for key, words in table.told().items()]
+    prose = inspect.cleandoc(table.__doc__ or "").replace("``", "`")
+    return "\n".join(lines) + f"\n\n{prose}\n"
 
 
 def decisions(_: str) -> str:
@@ -187,12 +199,21 @@ def wrong_files(_: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+TABLES: dict[str, type[Table]] = {
+    "data": DataConfig,
+    "optim": OptimConfig,
+    "schedule": ScheduleConfig,
+    "augment": AugmentConfig,
+    "train": TrainConfig,
+    **{f"model/{name}": table for name, table in ModelConfig.options_by_name.items()},
+}
 BLOCKS = {
     "answer": answer,
     "codes": codes,
     "decisions": decisions,
     "evidence": evidence,
     "figure": figure,
+    "keys": keys,
     "planned": planned,
     "quick": quick,
     "reports": reports,

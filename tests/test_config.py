@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from paribus.config import LATER_KEYS, AugmentConfig, ModelConfig, Recipe
+from paribus.config import LATER_KEYS, AugmentConfig, ModelConfig, OptimConfig, Recipe, TrainConfig
 from paribus.errors import (
     ConfigError,
     DataError,
@@ -323,3 +323,11 @@ def test_a_data_set_has_a_name() -> None:
 def test_exit_statuses_are_the_documented_ones() -> None:
     assert {kind.exit_status for kind in (ParibusError, ConfigError, DataError, ModelError, StoreError)} == {2}
     assert RunError.exit_status == 1
+
+
+def test_a_table_tells_its_keys_with_the_default_first() -> None:
+    assert ModelConfig.options_by_name["lenet5-1998"].told()["pooling"] == "trainable | avg | max | stride"
+    assert OptimConfig.told()["lr"] == "needed"
+    assert OptimConfig.told()["betas"] == "off"
+    assert TrainConfig.told()["shuffle"] == "true | false"
+    assert AugmentConfig.told()["crop_ratio"] == "[0.75, 1.3333]"

@@ -30,7 +30,7 @@ EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md
 DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("hostile", "native-engine", "transfer-learning")]
 INDEXES = [ROOT / "docs" / folder / "README.md" for folder in ("checks", "decisions", "experiments", "gallery")]
 HOW_TO = [f"how-to/{name}" for name in ("assignment", "plan-seeds", "read-a-verdict")]
-TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", *HOW_TO)]
+TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("experiment-file", "tutorial", *HOW_TO)]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "using-a-model.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
 
 

@@ -18,7 +18,7 @@ from paribus import checks, experiments, verdicts
 from paribus.checks import CHECKS
 from paribus.cli import main
 from paribus.errors import ConfigError, WeightsError
-from paribus.experiment import Experiment
+from paribus.experiment import Experiment, reading
 from paribus.testing.synthetic import write_results
 from paribus.transfer import find_weights
 from test_surface import commands_in
@@ -220,6 +220,14 @@ def test_the_page_on_options_names_what_there_is(capsys: pytest.CaptureFixture[s
     assert Experiment.load(experiments.find("lenet-digits"), [setting]).arms["stride"].factors == {
         "model.pooling": "stride"
     }
+
+
+def test_the_page_on_experiment_files_has_every_key() -> None:
+    head, _, control = page("experiment-file").partition("## `[control]`")
+    written = set(re.findall(r"`(\w+)`", head))
+    assert {*reading._EXPERIMENT_KEYS, *reading._QUESTION_KEYS} <= written
+    for table, model in Experiment.load(experiments.find("photos")).control.model_dump().items():
+        assert [key for key in model if f"| `{key}` |" not in control and (table, key) != ("model", "name")] == []
 
 
 def test_what_the_page_on_seeds_says_of_its_table() -> None:

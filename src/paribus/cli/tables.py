@@ -210,10 +210,12 @@ def _models() -> Listing:
 
     rows = []
     for name, model in MODELS.items():
-        fields = ModelConfig.options_by_name[name].model_fields
-        options = ", ".join(f"{key} = {field.default}" for key, field in fields.items())
+        options = ", ".join(f"{key} = {words}" for key, words in ModelConfig.options_by_name[name].told().items())
         rows.append((name, options, model.title))
-    return ("model", "options and defaults", "title"), [*rows, ("file.py:Class", "as its constructor", "your own")]
+    return ("model", "options, the default first", "title"), [
+        *rows,
+        ("file.py:Class", "as its constructor", "your own"),
+    ]
 
 
 def _checks() -> Listing:
