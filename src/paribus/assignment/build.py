@@ -44,7 +44,7 @@ def _facts(stored: Stored) -> Iterator[tuple[str, str]]:
     yield "Runs", f"{runs:,}"
     seconds = sum(map(_seconds, stored.materials.values()))
     yield "Training time", f"{duration(seconds)}, all runs one after another, searches for rates not counted"
-    walls = [seconds for name in stored.materials if (seconds := stored.wall_seconds(name)) is not None]
+    walls = [wall for name in stored.materials if (wall := stored.wall_seconds(name)) is not None]
     if walls:
         yield "Wall time", duration(sum(walls))
     for what, key in (("Processor", "processor"), ("Python", "python")):
