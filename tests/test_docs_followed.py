@@ -17,6 +17,8 @@ import pytest
 from paribus import checks, experiments, verdicts
 from paribus.checks import CHECKS
 from paribus.cli import main
+from paribus.data import load_data
+from paribus.data.table import COLUMNS
 from paribus.errors import ConfigError, WeightsError
 from paribus.experiment import Experiment, reading
 from paribus.testing.synthetic import write_results
@@ -228,6 +230,18 @@ def test_the_page_on_experiment_files_has_every_key() -> None:
     assert {*reading._EXPERIMENT_KEYS, *reading._QUESTION_KEYS} <= written
     for table, model in Experiment.load(experiments.find("photos")).control.model_dump().items():
         assert [key for key in model if f"| `{key}` |" not in control and (table, key) != ("model", "name")] == []
+
+
+def test_an_array_file_is_written_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = fenced(page("experiment-file"), "python")
+    exec(compile(code, "mine", "exec"), {})
+    dataset = load_data("mine.npz")
+    assert (dataset.image_shape, dataset.num_classes) == ((3, 32, 32), 3)
+    assert (len(dataset.train.labels), len(dataset.test.labels)) == (40, 20)
+    assert [column for column in COLUMNS if f"`{column}`" not in page("experiment-file")] == []
 
 
 def test_what_the_page_on_seeds_says_of_its_table() -> None:
