@@ -270,8 +270,8 @@ def test_a_network_that_prints_asks_or_dies_cannot_harm_the_survey(
     assert (len(seen.data), len(seen.models), seen.unseen) == (1, 1, ())
     assert "hello from the network" in capfd.readouterr().err
     model.write_text(code.replace("@", "input('which?')"), encoding="utf-8")
-    (reason,) = conduct.look(Experiment.parse(head)).unseen
-    assert "EOFError" in reason
+    (broken,) = conduct.look(Experiment.parse(head)).broken
+    assert "EOFError" in broken.why
     model.write_text(code.replace("@", "os.kill(os.getpid(), signal.SIGKILL)"), encoding="utf-8")
     (reason,) = conduct.look(Experiment.parse(head)).unseen
     assert reason == ("Data and networks: the process that looks at them ended (signal SIGKILL); a network may end it.")
