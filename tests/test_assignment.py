@@ -345,6 +345,7 @@ def tiny(name: str) -> Experiment:
     return replace(whole, questions=asked, arms=arms)
 
 
+@pytest.mark.slow
 def test_from_command_to_document_and_again_without_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
