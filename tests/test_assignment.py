@@ -161,6 +161,30 @@ def test_the_numbers_of_the_summary_are_those_of_the_tables(document: Document) 
     assert checked > 16
 
 
+def test_what_it_was_made_on_is_what_the_results_say(document: Document, stored: Stored) -> None:
+    assert [row[0].text for row in document.environments.rows] == list(EXPERIMENTS)
+    total = 0
+    for name, runs, _time, wall, processor, workers, engine, versions, commit in document.environments.rows:
+        material = stored.materials[name.text]
+        about = material.results.environment
+        made = sum(arm["runs"] for arm in material.verdicts["arms"].values())
+        total += made
+        assert (runs.text, wall.text) == (str(made), "–")
+        assert (processor.text, workers.text, engine.text) == (
+            about["processor"],
+            str(about["workers"]),
+            about["engine"],
+        )
+        assert (
+            f"Python {about['python']}, " in versions.small and f"torch {about['packages']['torch']}" in versions.small
+        )
+        assert commit.text == (about["git_commit"] or "–")
+    facts = dict(document.facts)
+    assert facts["Runs"] == str(total)
+    assert facts["Experiments"] == "lenet-mnist, lenet-dhcd, dogs-vs-cats, sign-digits and sign-digits-people"
+    assert "Wall time" not in facts
+
+
 def test_numbers_that_no_verdict_has_are_found() -> None:
     evidence = [{"run": "relu", "key": "test_accuracy.mean", "value": 0.9894}]
     assert unexplained({"text": "98.94 and 98.95", "evidence": evidence}) == ["98.95"]

@@ -42,9 +42,9 @@ def _facts(stored: Stored) -> Iterator[tuple[str, str]]:
         yield "Not run", listed(absent)
     runs = sum(_runs(material) for material in stored.materials.values())
     yield "Runs", f"{runs:,}"
-    seconds = sum(map(_seconds, stored.materials.values()))
-    yield "Training time", f"{duration(seconds)}, all runs one after another, searches for rates not counted"
-    walls = [wall for name in stored.materials if (wall := stored.wall_seconds(name)) is not None]
+    trained = sum(map(_seconds, stored.materials.values()))
+    yield "Training time", f"{duration(trained)}, all runs one after another, searches for rates not counted"
+    walls = [seconds for name in stored.materials if (seconds := stored.wall_seconds(name)) is not None]
     if walls:
         yield "Wall time", duration(sum(walls))
     for what, key in (("Processor", "processor"), ("Python", "python")):
