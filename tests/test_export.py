@@ -170,10 +170,11 @@ def test_the_model_card(lenet: Path, tmp_path: Path) -> None:
     row = {"mean": 0.91, "ci95": [0.9, 0.92], "ci95_kind": "t over seeds"}
     check = {"code": "P022", "outcome": "fired", "where": "whole experiment", "message": "Too few images."}
     other = check | {"code": "P030", "where": "sorted"}
-    comparison = {"arm": "sorted", "control": "control"}
+    comparison = {"arm": "sorted", "control": "control", "metric": "test_accuracy", "verdict": "undecided"}
     results.write_json(
         "verdicts.json",
         {
+            "format": 1,
             "arms": {"control": {"test_accuracy": row, "test_loss": row | {"ci95_kind": "wilson"}}},
             "questions": [{"id": "order", "comparisons": [comparison]}],
             "checks": [

@@ -198,7 +198,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)  # None: numpy tells how much it could write.
         reason = "the disk is full" if is_full else error.strerror or str(error)
         raise DataError(
             f"The cache must be writable, but preparing `{folder}` failed: {reason}. Name another folder with the "

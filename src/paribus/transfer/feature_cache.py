@@ -173,7 +173,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)  # None: numpy tells how much it could write.
+        reason = "the disk is full" if is_full else error.strerror or str(error)
         raise DataError(
             f"The cache must be writable, but `{path}` cannot be written: {reason}. Name another folder with the "
             "environment variable PARIBUS_CACHE, or make room."
