@@ -206,6 +206,8 @@ def test_no_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     said = refused(MemoryError("Unable to allocate 9 TiB"), monkeypatch, capsys)
     assert said.startswith("error: There must be enough memory, but it ran out (Unable to allocate 9 TiB). Give fewer")
     assert "it ran out. Give" in str(told_of_machine(MemoryError()))
+    unloaded = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert str(told_of_machine(unloaded)).startswith("There must be enough memory, but it ran out (libtorch_cpu.so")
     assert told_of_machine(ValueError("can't")) is None
     assert told_of_machine(FileNotFoundError(errno.ENOENT, "No such file")) is None
 
@@ -245,6 +247,16 @@ def test_arrays_that_fit_into_no_memory(tmp_path: Path) -> None:
         DataError, match=r"huge.npz` must fit into memory, but do not: Unable to .* Write smaller images"
     ):
         prepare(DataConfig.parse({"name": str(tmp_path / "huge.npz")}))
+
+
+def test_a_cache_into_which_numpy_writes_half_an_array(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError("1126608 requested and 1048448 written")
+
+    monkeypatch.setattr(np, "save", refuse)
+    with pytest.raises(DataError, match=r"The cache must be writable, but preparing .* failed: the disk is full. Name"):
+        prepare(DataConfig.parse({"name": "digits"}))
+    assert list((fresh_cache / "prepared").iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is needed")

@@ -71,7 +71,11 @@ def told_of_machine(error: BaseException) -> str | None:
         What happened and what to do; None for any other error.
     """
     said = str(error).strip().partition("\n")[0]
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY in said:
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(each in said for each in _NO_MEMORY)
+    ):
         return (
             f"There must be enough memory, but it ran out{f' ({said})' if said else ''}. Give fewer --workers, set a "
             "smaller `train.batch_size` or `data.size`, or take a machine with more. What was finished is kept."
@@ -99,8 +103,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean `{by_lower[matches[0]]}`?" if matches else ""
 
 
-_NO_MEMORY = "can't allocate memory"
-"""What torch says on the processor, in a RuntimeError."""
+_NO_MEMORY = ("can't allocate memory", "failed to map segment from shared object")
+"""What torch says on the processor, in a RuntimeError; and what the system says where a library does not fit."""
 _SPACE = "Free some space, and give the same command again."
 _ACCESS = "Change its permissions, or name another place."
 _HANDLES = "End other programs, or raise the limit (`ulimit`), and give the same command again."
