@@ -254,7 +254,9 @@ def test_a_cache_into_which_numpy_writes_half_an_array(fresh_cache: Path, monkey
         raise OSError("1126608 requested and 1048448 written")
 
     monkeypatch.setattr(np, "save", refuse)
-    with pytest.raises(DataError, match=r"The cache must be writable, but preparing .* failed: the disk is full. Name"):
+    with pytest.raises(
+        DataError, match=r"The cache must be writable, but .* cannot be written: the disk is full. Name"
+    ):
         prepare(DataConfig.parse({"name": "digits"}))
     assert list((fresh_cache / "prepared").iterdir()) == []
 

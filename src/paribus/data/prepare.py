@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +19,7 @@ from paribus.config import DataConfig, Value
 from paribus.data.dataset import Dataset, Split
 from paribus.data.pixels import padded
 from paribus.data.reader import SPLITS, Reading
-from paribus.data.sources import SOURCES, cache_folder, locate, require_published
+from paribus.data.sources import SOURCES, cache_folder, locate, require_published, writing_cache
 from paribus.errors import ConfigError, DataError
 
 
@@ -140,11 +137,11 @@ def _is_current(folder: Path) -> bool:
 
 
 def _write(folder: Path, dataset: Dataset) -> None:
-    with _writing(folder):
+    with writing_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        with _writing(folder):
+        with writing_cache(folder):
             _fill(temporary, dataset)
             _put_in_place(temporary, folder)
     finally:
@@ -191,19 +188,6 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
     except OSError:
         if not (folder / _META).is_file():  # else another process was faster
             raise
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)  # None: numpy tells how much it could write.
-        reason = "the disk is full" if is_full else error.strerror or str(error)
-        raise DataError(
-            f"The cache must be writable, but preparing `{folder}` failed: {reason}. Name another folder with the "
-            "environment variable PARIBUS_CACHE, or make room."
-        ) from error
 
 
 _META = "meta.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
@@ -65,6 +66,24 @@ class Source:
 def cache_folder() -> Path:
     """Return where downloads and prepared images are kept: `PARIBUS_CACHE`, or else the user's cache folder."""
     return Path(os.environ.get("PARIBUS_CACHE") or platformdirs.user_cache_dir("paribus"))
+
+
+@contextmanager
+def writing_cache(path: Path) -> Iterator[None]:
+    """Say what to do where a path in the cache cannot be written.
+
+    Raises:
+        DataError: If the system refuses, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)  # None: numpy tells how much it could write.
+        reason = "the disk is full" if is_full else error.strerror or str(error)
+        raise DataError(
+            f"The cache must be writable, but `{path}` cannot be written: {reason}. Name another folder with the "
+            "environment variable PARIBUS_CACHE, or make room."
+        ) from error
 
 
 def search_folders(data_dir: Path | None = None) -> tuple[Path, ...]:

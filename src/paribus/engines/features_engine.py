@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paribus import temperature
-from paribus.config import AugmentConfig, PretrainedOptions
+from paribus.config import AugmentConfig, PretrainedOptions, Recipe
 from paribus.data import Dataset, Split, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
 from paribus.experiment import RunSpec
@@ -37,6 +37,8 @@ from paribus.transfer import (
     majority,
     nearest_neighbour,
 )
+from paribus.transfer.feature_cache import has_any
+from paribus.transfer.weights import HUB
 
 if TYPE_CHECKING:
     from paribus.transfer import Extractor, View
@@ -112,6 +114,19 @@ class FeaturesEngine(Engine):
         return (time.perf_counter() - start) / len(images)
 
 
+def lacks_features(recipe: Recipe) -> bool:
+    """Return whether a head reads features of a backbone of which none are kept.
+
+    Raises:
+        WeightsError: If its weights are not at hand.
+    """
+    options = PretrainedOptions.model_validate(recipe.model.options)
+    if options.head == "majority":
+        return False
+    # Which of the hub's weights are meant is told by timm alone, which takes as long to import as it would save.
+    return options.weights == HUB or not has_any(_digest(options))
+
+
 def solved_head(spec: RunSpec, dataset: Dataset) -> LogisticHead:
     """Solve for the head from which a run's fine-tuning begins, on the backbone that it begins with."""
     options = _options(spec)
@@ -129,11 +144,14 @@ def _features(
     options: PretrainedOptions, images: npt.NDArray[np.uint8], source: str, view: View | None = None
 ) -> Features:
     """Return the features of images, see `Extractor.features`; the backbone is built only if they are not kept."""
-    weights, own_head = find_weights(options.weights, options.backbone), options.head == "imagenet"
-    digest = backbone_digest(weights, _SEED, own_head=own_head, size=options.input)
-    size, name = weights.size_at(options.input), None if view is None else view.name
-    wanted = Wanted(digest, size, source, images.shape, name)
+    size = find_weights(options.weights, options.backbone).size_at(options.input)
+    wanted = Wanted(_digest(options), size, source, images.shape, None if view is None else view.name)
     return cached(wanted, lambda: _extractor(options).computed(images, view))
+
+
+def _digest(options: PretrainedOptions) -> str:
+    weights = find_weights(options.weights, options.backbone)
+    return backbone_digest(weights, _SEED, own_head=options.head == "imagenet", size=options.input)
 
 
 def _extractor(options: PretrainedOptions) -> Extractor:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from paribus.config import PretrainedOptions, Recipe
+from paribus.engines import features_engine
 from paribus.experiment import Experiment
-from paribus.transfer import backbone_digest, find_weights
-from paribus.transfer.feature_cache import has_any
-from paribus.transfer.weights import HUB
 
 
 def modules(experiment: Experiment, process: int) -> tuple[str, ...]:
@@ -30,14 +27,6 @@ def lacks_features(experiment: Experiment) -> bool:
         WeightsError: If an arm's weights are not at hand.
     """
     recipes = [arm.recipe for arm in experiment.arms.values()]
-    return all(recipe.is_solved for recipe in recipes) and any(_lacks_features(recipe) for recipe in recipes)
-
-
-def _lacks_features(recipe: Recipe) -> bool:
-    options = PretrainedOptions.model_validate(recipe.model.options)
-    if options.head == "majority":
-        return False
-    if options.weights == HUB:
-        return True  # Whether the hub's are kept is told by timm alone.
-    weights = find_weights(options.weights, options.backbone)
-    return not has_any(backbone_digest(weights, 0, own_head=options.head == "imagenet", size=options.input))
+    return all(recipe.is_solved for recipe in recipes) and any(
+        features_engine.lacks_features(recipe) for recipe in recipes
+    )

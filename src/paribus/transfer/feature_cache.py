@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ import filelock
 import numpy as np
 import numpy.typing as npt
 
-from paribus.data.sources import cache_folder
+from paribus.data.sources import cache_folder, writing_cache
 from paribus.errors import DataError
 
 Backend = Literal["onnxruntime", "torch"]
@@ -143,7 +142,7 @@ def _mapped(path: Path, images: int) -> Array:
 
 def _write(path: Path, features: Features) -> None:
     """Write features so that another process sees all of them or none; the last of several writers stays."""
-    with _writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+    with writing_cache(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         temporary = Path(folder, path.name)
         with temporary.open("wb") as file:
             np.save(file, features.values, allow_pickle=False)
@@ -159,26 +158,13 @@ def _alone(stem: Path) -> Iterator[None]:
     """Wait until no other process computes these features; the system frees the lock of one that dies."""
     path = stem.with_name(f".{stem.name}.lock")
     lock = filelock.FileLock(path)
-    with _writing(path):
+    with writing_cache(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, None)  # None: numpy tells how much it could write.
-        reason = "the disk is full" if is_full else error.strerror or str(error)
-        raise DataError(
-            f"The cache must be writable, but `{path}` cannot be written: {reason}. Name another folder with the "
-            "environment variable PARIBUS_CACHE, or make room."
-        ) from error
 
 
 _ADVICE = "Delete this file and run again: the features are then computed anew."
