@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor
 
 from paribus.data.pixels import decode
 from paribus.errors import DataError, ModelError
-from paribus.processes import available_cores
 from paribus.transfer import Backbone, Extractor, Features, View, build_backbone, find_weights
 from paribus.transfer import features as module
 from paribus.transfer.feature_cache import Backend, has_any
@@ -32,7 +31,7 @@ def backbone(tmp_path: Path) -> Backbone:
 
 @pytest.fixture
 def images() -> Images:
-    """Return 19: two whole batches and a part."""
+    """Return 19: nine whole batches and a part."""
     return np.random.default_rng(0).integers(0, 256, (19, 3, 40, 40), dtype=np.uint8)
 
 
@@ -112,7 +111,7 @@ def test_views_change_images_before_they_are_cropped(backbone: Backbone, images:
         return some.flip(3)
 
     found = extractor.features(images, view=View("flipped", flipped)).values
-    assert torch.cat(asked[-3:]).tolist() == list(range(19))
+    assert torch.cat(asked[1:]).tolist() == list(range(19))
     assert found.tobytes() == extractor.features(np.ascontiguousarray(images[..., ::-1])).values.tobytes()
     assert found.tobytes() != extractor.features(images).values.tobytes()
 
@@ -141,23 +140,23 @@ def test_torch_serves_where_onnxruntime_fails_or_is_missing(
     assert extractor.features(images).backend == "torch" and "it cannot be imported" in str(extractor.refusal)
 
 
-def test_onnxruntime_has_a_thread_per_core_and_they_decide_no_bit(
+def test_onnxruntime_takes_a_batch_per_core_at_once_which_decides_no_bit(
     backbone: Backbone, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-
-    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
-        def __init__(self, graph: bytes, options: Any, **others: Any) -> None:
-            asked.append(options.intra_op_num_threads)
-            super().__init__(graph, options, **others)
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    found = [Extractor(backbone).features(images)]
+    extractor = Extractor(backbone, "onnxruntime")
+    extractor.batch_size, images = 9, images[:18]
     monkeypatch.setattr(module, "available_cores", lambda: 1)
-    found.append(Extractor(backbone).features(images))
-    assert asked == [available_cores(), 1]
-    assert {each.backend for each in found} == {"onnxruntime"}
-    assert found[0].values.tobytes() == found[1].values.tobytes()
+    alone = extractor.features(images)
+    assert extractor._session.get_session_options().intra_op_num_threads == 1
+    run, together = extractor._session.run, threading.Barrier(2, timeout=60)
+
+    def run_together(*args: Any) -> Any:
+        together.wait()  # Broken, unless two are here at once.
+        return run(*args)
+
+    monkeypatch.setattr(extractor._session, "run", run_together)
+    monkeypatch.setattr(module, "available_cores", lambda: 2)
+    assert extractor.features(images).values.tobytes() == alone.values.tobytes()
 
 
 def test_a_backbone_that_moves_gives_no_features(backbone: Backbone, images: Images, fresh_cache: Path) -> None:

@@ -86,7 +86,9 @@ def main() -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    about = environment.describe("features-1, torch-1", os.cpu_count() or 1, 1)
+    about = environment.describe(
+        ", ".join(sorted(ENGINES[name].identity for name in ("features", "torch"))), os.cpu_count() or 1, 1
+    )
     about |= {"tutorial_epochs_timed": options.tutorial_epochs}
     (options.out / "transfer.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     text = table(rows, options.tutorial_epochs)

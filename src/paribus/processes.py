@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
 THREADS = 1
 """Of a process that trains; the launcher fills the cores with processes."""
@@ -33,6 +35,16 @@ def environment() -> dict[str, str]:
     """
     path = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
     return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
+
+
+def import_beside(modules: Sequence[str]) -> None:
+    """Import modules in a thread; who needs one meanwhile waits for it."""
+
+    def work() -> None:
+        for name in modules:
+            importlib.import_module(name)
+
+    threading.Thread(target=work, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from paribus.data.groups import Indices, draw_groups, named_groups, numbered_gro
 from paribus.data.pixels import decode
 from paribus.data.reader import SPLITS, Reader, Reading, bytes_digest, classes_of
 from paribus.errors import DataError
+from paribus.processes import available_cores
 
 LISTED = 10
 _LARGEST_SIDE = 1024
@@ -200,7 +200,7 @@ def _decoded_files(
         except DataError as error:
             return str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Decoders work outside Python's lock.
+    with ThreadPoolExecutor(available_cores()) as pool:  # Decoders work outside Python's lock.
         for begin in range(0, len(samples), _AT_ONCE):
             some_samples = samples[begin : begin + _AT_ONCE]
             for sample, (image, digest) in zip(some_samples, pool.map(one, map(read, some_samples)), strict=True):

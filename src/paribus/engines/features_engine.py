@@ -144,8 +144,7 @@ def _features(
     options: PretrainedOptions, images: npt.NDArray[np.uint8], source: str, view: View | None = None
 ) -> Features:
     """Return the features of images, see `Extractor.features`; the backbone is built only if they are not kept."""
-    size = find_weights(options.weights, options.backbone).size_at(options.input)
-    wanted = Wanted(_digest(options), size, source, images.shape, None if view is None else view.name)
+    wanted = Wanted(_digest(options), source, images.shape, None if view is None else view.name)
     return cached(wanted, lambda: _extractor(options).computed(images, view))
 
 

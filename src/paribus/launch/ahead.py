@@ -1,13 +1,16 @@
-"""What worker processes import while the data are still being prepared, so that their first run begins at once."""
+"""What processes import while they wait for others, so that what is next begins at once."""
 
 from __future__ import annotations
 
 from paribus.engines import features_engine
 from paribus.experiment import Experiment
 
+REPORT = ("paribus.report", "matplotlib.figure", "jinja2")
+"""What the launching process needs when the last run has ended."""
+
 
 def modules(experiment: Experiment, process: int) -> tuple[str, ...]:
-    """Return the modules that a process, counted from 0, should import ahead.
+    """Return what a worker process, counted from 0, should import while the data are still being prepared.
 
     Raises:
         WeightsError: If all arms are heads on frozen features, and the weights of one are not at hand.
@@ -15,7 +18,7 @@ def modules(experiment: Experiment, process: int) -> tuple[str, ...]:
     if not all(arm.recipe.is_solved for arm in experiment.arms.values()):
         return ("torch",)
     computes = process == 0 and lacks_features(experiment)
-    return (*(("timm", "onnxruntime") if computes else ()), "sklearn.linear_model")
+    return (*(("timm", "onnxruntime") if computes else ()), "paribus.engines.features_engine", "scipy.optimize")
 
 
 def lacks_features(experiment: Experiment) -> bool:

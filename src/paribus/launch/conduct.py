@@ -116,6 +116,7 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         about |= _left_out(supplies)
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
+        processes.import_beside(ahead.REPORT)
         with following(results, options.log) as tracker:
             trainer = Trainer(launcher, results, tracker.note)
             tune.find_epochs(results, supplies)

@@ -6,7 +6,6 @@ modules that it imports while it waits for the first pack.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import queue
@@ -14,11 +13,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from paribus import engines
+from paribus import engines, processes
 from paribus.data import load_prepared
 from paribus.errors import ParibusError, StoreError, told_of_machine
 from paribus.experiment import RunSpec
@@ -31,7 +29,7 @@ def main() -> None:
     """Serve packs until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle.
     packs, news = _take_stdin(), _take_stdout()
-    threading.Thread(target=_import, args=(sys.argv[1:],), daemon=True).start()
+    processes.import_beside(sys.argv[1:])
     requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(packs, requests), daemon=True).start()
     while True:
@@ -42,11 +40,6 @@ def main() -> None:
             _say(news, encode("fatal", message=str(error)))
             return
         _say(news, encode("idle"))
-
-
-def _import(modules: Sequence[str]) -> None:
-    for name in modules:
-        importlib.import_module(name)
 
 
 def _train(pack: Pack, folder: Path, news: TextIO) -> None:

@@ -23,8 +23,8 @@ from paribus.errors import DataError
 Backend = Literal["onnxruntime", "torch"]
 Array = npt.NDArray[np.float32]
 
-_MOST_IN_A_BATCH = 8
-_PIXELS_OF_A_BATCH = 1 << 21
+BATCH = 2
+"""How many images go through a backbone at once on each core: more of them gain nothing there."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,13 @@ class Features:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which features: of which backbone, by its digest and the (H, W) that it looks at, and of which images.
+    """Which features: of which backbone, by its digest, and of which images.
 
     `source` says what the images are, such as a prepared data set's fingerprint and the split, `shape` is theirs,
     (N, C, H, W), and `view` names how they are changed first. `backend` is one that is insisted on.
     """
 
     backbone: str
-    size: tuple[int, int]
     source: str
     shape: tuple[int, ...]
     view: str | None = None
@@ -59,14 +58,9 @@ class Wanted:
     @property
     def digest(self) -> str:
         """Where they are kept: versions of what computes them, and how many images go through at once, count too."""
-        decides = (self.backbone, self.backend, _versions(), images_per_batch(self.size), self.source, self.shape)
+        decides = (self.backbone, self.backend, _versions(), BATCH, self.source, self.shape)
         text = "|".join(map(str, (*decides, self.view)))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def images_per_batch(size: tuple[int, int]) -> int:
-    """Return how many images of a size (H, W) go through a backbone at once."""
-    return max(1, min(_MOST_IN_A_BATCH, _PIXELS_OF_A_BATCH // (size[0] * size[1])))
 
 
 def has_any(backbone: str) -> bool:

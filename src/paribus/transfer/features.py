@@ -6,6 +6,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable
+from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from paribus.errors import ModelError
 from paribus.processes import available_cores
 from paribus.transfer.backbone import Backbone, frozen, require_as_built
-from paribus.transfer.feature_cache import Array, Backend, Features, Wanted, cached, images_per_batch
+from paribus.transfer.feature_cache import BATCH, Array, Backend, Features, Wanted, cached
 
 TOLERANCE = 1e-4
 """The largest difference between the two backends' features on a batch, as a share of the largest feature."""
@@ -40,8 +41,8 @@ class Extractor:
     """Computes the features of a frozen backbone, by onnxruntime where that serves, else by torch.
 
     onnxruntime runs small backbones several times as fast on a CPU as torch. It is used if its features of the first
-    batch are those of torch, within `TOLERANCE`; `refusal` says why it was not used. It has a thread per core, however
-    many torch has: its features do not depend on that, and they are what a head's runs wait for.
+    batch are those of torch, within `TOLERANCE`; `refusal` says why it was not used. It is given a batch per core at a
+    time, however many threads torch has: its features do not depend on that, and they are what a head's runs wait for.
 
     Of several processes that need the same features at once, one computes them and the others wait for it.
 
@@ -55,7 +56,7 @@ class Extractor:
 
     def __init__(self, backbone: Backbone, backend: Backend | None = None) -> None:
         self.backbone, self.backend = backbone, backend
-        self.batch_size = images_per_batch(backbone.preprocessing.size)
+        self.batch_size = BATCH
         self.refusal: str | None = None
         self._session: Any = None
         self._has_chosen = False
@@ -82,7 +83,7 @@ class Extractor:
         """Return by what features of images of a shape (N, C, H, W) are kept; see `features`."""
         backbone = self.backbone
         name = None if view is None else view.name
-        return Wanted(backbone.digest, backbone.preprocessing.size, source, shape, name, self.backend)
+        return Wanted(backbone.digest, source, shape, name, self.backend)
 
     def computed(self, images: npt.NDArray[np.uint8], view: View | None = None) -> Features:
         """Compute features, whatever is kept; see `features`."""
@@ -95,10 +96,17 @@ class Extractor:
         if not self._has_chosen:
             self._choose(self._batch(images, 0, view))
         values = np.empty((len(images), self.backbone.num_features), dtype=np.float32)
-        with frozen(self.backbone.network):
-            for start in range(0, len(images), self.batch_size):
-                target = values[start : start + self.batch_size]
-                target[:] = self._run(self._batch(images, start, view))[: len(target)]
+
+        def fill(start: int) -> None:
+            target = values[start : start + self.batch_size]
+            target[:] = self._run(self._batch(images, start, view))[: len(target)]
+
+        # Batches side by side, as many as there are cores, take less than batches whose inside is shared out to them.
+        # torch shares out by itself.
+        at_once = 1 if self._session is None else available_cores()
+        with frozen(self.backbone.network), futures.ThreadPoolExecutor(at_once) as pool:
+            for _ in pool.map(fill, range(0, len(images), self.batch_size)):
+                pass  # It raises here what was raised there.
         return values
 
     def _batch(self, images: npt.NDArray[np.uint8], start: int, view: View | None) -> Tensor:
@@ -151,10 +159,7 @@ def _session(backbone: Backbone, batch: Tensor) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = available_cores()
-    options.inter_op_num_threads = 1
-    # Threads that spin while they wait would take the core from another process's run.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(_graph(backbone, batch), options, providers=["CPUExecutionProvider"])
 

@@ -6,11 +6,10 @@ predictions reads theirs.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +24,13 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+_Exact: TypeAlias = npt.NDArray[np.float64]
 
 FOLDS = 5
 _GRID = range(-8, 1)
 _WIDEST_GRID = range(-16, 9)
 _GRADIENT = 1e-8
+_LEAST_GAIN = 64 * np.finfo(np.float64).eps
 _MOST_STEPS = 10_000
 
 
@@ -238,8 +239,6 @@ class _Solver:
     """Solves for one set of examples, strength after strength, each from the solution before."""
 
     def __init__(self, features: Array, labels: Labels, num_classes: int) -> None:
-        from sklearn.linear_model import LogisticRegression
-
         _require_examples(labels, num_classes, 1)
         if not np.isfinite(features).all():
             raise DataError(
@@ -253,35 +252,42 @@ class _Solver:
         standard = (exact - self.mean) / self.deviation
         self.basis = np.linalg.qr(standard.T).Q if len(standard) < standard.shape[1] else None
         self.inputs = standard if self.basis is None else standard @ self.basis
-        self.labels = labels
-        self.model = LogisticRegression(tol=_GRADIENT, max_iter=_MOST_STEPS, warm_start=True)
+        self.targets = np.eye(num_classes)[labels]
+        self.found = np.zeros(num_classes * (self.inputs.shape[1] + 1))
 
     def solve(self, strength: float) -> LogisticHead:
         """Fit at one strength."""
-        is_binary = len(np.unique(self.labels)) == 2
-        # Of two classes scikit-learn fits the difference of the weights, whose squares are twice those of both.
-        self.model.C = (2 if is_binary else 1) / (strength * len(self.labels))
-        self._fit()
-        weight, bias = self.model.coef_, self.model.intercept_
-        if is_binary:
-            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        from scipy.optimize import minimize
+
+        # Without `ftol`, it would go on where rounding hides what is left to gain.
+        options: Any = {"maxiter": _MOST_STEPS, "maxfun": 10 * _MOST_STEPS, "gtol": _GRADIENT, "ftol": _LEAST_GAIN}
+        end = minimize(self._objective, self.found, args=(strength,), jac=True, method="L-BFGS-B", options=options)
+        if not end.success:
+            raise ModelError(
+                f"L-BFGS must converge, but has not within {count(end.nit, 'step')} ({end.message}). Choose a larger "
+                f"strength than {strength:.3g}, or another backbone."
+            )
+        self.found = end.x
+        weight, bias = self._parts(end.x)
         raw = (weight if self.basis is None else weight @ self.basis.T) / self.deviation
-        return LogisticHead(
-            raw.astype(np.float32), (bias - raw @ self.mean).astype(np.float32), int(self.model.n_iter_.max())
-        )
+        return LogisticHead(raw.astype(np.float32), (bias - raw @ self.mean).astype(np.float32), int(end.nit))
 
-    def _fit(self) -> None:
-        from sklearn.exceptions import ConvergenceWarning
+    def _objective(self, parameters: _Exact, strength: float) -> tuple[float, _Exact]:
+        """Return what is minimised and its gradient: mean cross-entropy and half the strength times squared weights."""
+        weight, bias = self._parts(parameters)
+        logits = self.inputs @ weight.T + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        shares = np.exp(logits)
+        totals = shares.sum(axis=1, keepdims=True)
+        losses = np.log(totals[:, 0]) - (self.targets * logits).sum(axis=1)
+        slopes = (shares / totals - self.targets) / len(logits)
+        gradient = np.concatenate([(slopes.T @ self.inputs + strength * weight).ravel(), slopes.sum(axis=0)])
+        return float(losses.mean() + strength / 2 * np.vdot(weight, weight)), gradient
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)
-            try:
-                self.model.fit(self.inputs, self.labels)
-            except ConvergenceWarning as warning:
-                raise ModelError(
-                    f"L-BFGS must converge, but has not within {_MOST_STEPS:,} steps. Choose a larger strength than "
-                    f"C = {self.model.C:.3g} stands for, or another backbone."
-                ) from warning
+    def _parts(self, parameters: _Exact) -> tuple[_Exact, _Exact]:
+        """Return the weights (num_classes, inputs) and biases (num_classes,) that lie in a row."""
+        classes = self.targets.shape[1]
+        return parameters[:-classes].reshape(classes, -1), parameters[-classes:]
 
 
 def _search(parts: Sequence[tuple[_Solver, Array, Labels]], folds: int | None) -> Strength:
