@@ -19,13 +19,14 @@ from paribus import experiments
 from paribus.assignment import quick as small
 from paribus.assignment.requests import REQUESTS
 from paribus.checks import CHECKS
-from paribus.cli.tables import WIDTH, verdict_text
+from paribus.cli.tables import verdict_text
 from paribus.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, ScheduleConfig, TrainConfig
 from paribus.config.table import Table
 from paribus.data import SOURCES
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL_RETUNED, Experiment
 from paribus.power import detectable
+from paribus.terminal import WIDTH
 from paribus.wording import NOTHING, count, difference, interval, percent, unit
 from test_hostile_toml import KINDS
 

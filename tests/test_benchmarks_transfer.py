@@ -33,12 +33,12 @@ def rows(part: str, seconds: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def test_the_table_has_ratios_of_rounds(transfer: ModuleType) -> None:
-    found = rows("start to finish", {"paribus run": [10.0, 20.0, 10.0], "tutorial": [400.0, 600.0, 500.0]})
+    found = rows("start to finish", {"ten heads": [10.0, 20.0, 10.0], "tutorial": [400.0, 600.0, 500.0]})
     found += rows("second head", {"in the same process": [0.5, 0.25, 0.75]})
     text = transfer.table(found, 5)
     assert "median of n = 3" in text
     assert "25 epochs, 20 of them counted at the others' median." in text
-    assert "| start to finish | paribus run | 10.00 | 10.00 to 20.00 |  |  |" in text
+    assert "| start to finish | ten heads | 10.00 | 10.00 to 20.00 |  |  |" in text
     # Ratios 40, 30 and 50, not 500 over 10.
     assert (
         "| start to finish | tutorial | 500.00 | 400.00 to 600.00 | 40.00 | at least 25 times, aiming at 40 |" in text

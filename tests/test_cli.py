@@ -16,7 +16,8 @@ from paribus.cli import main
 from paribus.errors import ConfigError, RunError
 from paribus.experiment import Experiment
 from paribus.launch import conduct
-from paribus.launch.conduct import Plan, PlannedArm, RunOptions
+from paribus.launch.conduct import RunOptions
+from paribus.launch.planned import Plan, PlannedArm
 from paribus.power import Detectable
 from paribus.store import Results
 from paribus.wording import NOTHING
@@ -319,9 +320,9 @@ def test_plan_says_what_is_ahead(
 def test_plan_says_how_long(
     missing: int, workers: int, seconds: float, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from paribus.cli.tables import show_plan
+    from paribus.launch.planned import show
 
-    show_plan(Plan([PlannedArm("control", "torch-1", 3, missing, 3, 1.0)], workers, seconds, [], DETECTABLE))
+    show(Plan([PlannedArm("control", "torch-1", 3, missing, 3, 1.0)], workers, seconds, [], DETECTABLE))
     assert text in capsys.readouterr().out
 
 

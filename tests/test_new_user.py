@@ -10,14 +10,15 @@ import pytest
 from audit_files import Files, photo, saved
 from data_files import write_files
 from paribus.checks import Finding
-from paribus.cli.tables import show_findings, show_plan
 from paribus.config import DataConfig
 from paribus.data import Drawn, draw, load_prepared, prepare
 from paribus.errors import DataError
 from paribus.experiment import Experiment
 from paribus.launch import conduct
-from paribus.launch.conduct import Plan, PlannedArm, RunOptions
+from paribus.launch.conduct import RunOptions
+from paribus.launch.planned import Plan, PlannedArm, show
 from paribus.power import Detectable
+from paribus.terminal import show_findings
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 EXPERIMENT = """
@@ -128,6 +129,6 @@ def test_what_fires_can_be_had_explained_errors_first(capsys: pytest.CaptureFixt
 
 def test_a_plan_says_that_it_looked_at_the_design_only(capsys: pytest.CaptureFixture[str]) -> None:
     found = Detectable(12, 360, 7, 0.012, "Assumed: this and that.")
-    show_plan(Plan([PlannedArm("control", "torch-1", 3, 3, 3, 1.0)], 1, 1.0, [], found))
+    show(Plan([PlannedArm("control", "torch-1", 3, 3, 3, 1.0)], 1, 1.0, [], found))
     last = "That was the design; `paribus check` looks at the data and the networks as well.\n"
     assert capsys.readouterr().out.endswith(f"No check fires.\n{last}")

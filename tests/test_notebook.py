@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from paribus import notebook, power, verdicts
-from paribus.cli.tables import show_plan
 from paribus.errors import StoreError
 from paribus.experiment import Experiment
-from paribus.launch import conduct
+from paribus.launch import conduct, planned
 from paribus.store import Results
 from paribus.testing.synthetic import example_experiment, write_results
 from paribus.wording import loss, percent
@@ -156,10 +155,10 @@ def test_a_plan_shows_what_the_command_prints(
 ) -> None:
     """Without colours, though a notebook asks every program for them."""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    arm = conduct.PlannedArm("control", "native-2", 5, 3, 6, 1.5, "the fastest that can")
+    arm = planned.PlannedArm("control", "native-2", 5, 3, 6, 1.5, "the fastest that can")
     detectable = power.detectable(example_experiment(), 100, {})
-    plan = conduct.Plan([arm], 2, 4.5, [], detectable)
-    show_plan(plan)
+    plan = planned.Plan([arm], 2, 4.5, [], detectable)
+    planned.show(plan)
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert repr(plan).splitlines() == printed
     assert "\x1b" not in repr(plan)

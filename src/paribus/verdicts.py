@@ -113,7 +113,7 @@ def _class_names(results: Results, control: ArmRuns) -> tuple[str, ...]:
     """The classes of the control's test set, for a comment that names some."""
     if not control.runs:
         return ()
-    return results.test_set(control.runs[0].config()["data_fingerprint"]).class_names
+    return results.class_names(control.runs[0].config()["data_fingerprint"])
 
 
 def _compared(question: Question, sweeps: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

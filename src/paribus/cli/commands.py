@@ -86,10 +86,9 @@ def plan(experiment: ExperimentArgument, settings: SetOption = None, *, options:
 
     Prints the smallest difference that the seeds and test images can show, and the checks that fire already.
     """
-    from paribus.cli import tables
-    from paribus.launch import conduct
+    from paribus.launch import conduct, planned
 
-    tables.show_plan(conduct.plan(_load(experiment, settings), options))
+    planned.show(conduct.plan(_load(experiment, settings), options))
 
 
 @app.command()
@@ -103,8 +102,7 @@ def check(
     An experiment's data and networks are looked at without training, and nothing is downloaded. The exit status is 2 if
     a check of level error fires.
     """
-    from paribus import checks, experiments
-    from paribus.cli import tables
+    from paribus import checks, experiments, terminal
     from paribus.errors import ConfigError
     from paribus.launch import conduct
     from paribus.store import Results
@@ -119,7 +117,7 @@ def check(
         experiment, outcome = _load(target, settings), []
         facts = conduct.look(experiment, data_dir)
     findings = [*checks.design(experiment), *checks.measured(experiment, facts), *outcome]
-    tables.show_findings(findings, () if facts is None else facts.unseen)
+    terminal.show_findings(findings, () if facts is None else facts.unseen)
     if any(finding.outcome == "fired" and finding.level == "error" for finding in findings):
         raise typer.Exit(ERROR_FIRED)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paribus.cli.files import write
-from paribus.cli.tables import show_table
 from paribus.report import ranking as page
+from paribus.terminal import show_table
 
 if TYPE_CHECKING:
     from paribus.transfer.ranking import Ranking

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paribus.engines import features_engine
 from paribus.experiment import Experiment
 
-REPORT = ("paribus.report", "matplotlib.figure", "jinja2")
+REPORT = ("paribus.report", "scipy.special", "matplotlib.figure", "jinja2")
 """What the launching process needs when the last run has ended."""
 
 

@@ -21,6 +21,7 @@ from paribus.launch import ahead, environment, tune
 from paribus.launch.launcher import Pack
 from paribus.launch.local import LocalLauncher
 from paribus.launch.packs import Supplies, Trainer, missing, require_colours
+from paribus.launch.planned import Plan, PlannedArm
 from paribus.launch.progress import say, warn
 from paribus.launch.range_process import make_range_tests
 from paribus.launch.survey_process import SurveyProcess, survey_apart
@@ -45,41 +46,6 @@ class RunOptions:
     def folder(self, experiment: Experiment) -> Path:
         """Return the result folder of an experiment."""
         return self.out if self.out is not None else Path("results") / experiment.name
-
-
-@dataclass(frozen=True)
-class PlannedArm:
-    """What is ahead for one arm; `epochs` is None where they are still to be found, `why` says why this engine."""
-
-    name: str
-    engine: str
-    runs: int
-    missing: int
-    epochs: int | None
-    seconds_per_run: float
-    why: str = ""
-
-
-@dataclass(frozen=True, repr=False)
-class Plan:
-    """What `run` would do; `seconds` is the expected wall time of the missing runs.
-
-    `tuning` holds the arms whose rate is still to be found, with the runs that their searches begin with; `detectable`
-    is the smallest difference that the design can show.
-    """
-
-    arms: list[PlannedArm]
-    workers: int
-    seconds: float
-    findings: list[checks.Finding]
-    detectable: power.Detectable
-    tuning: Sequence[PlannedArm] = ()
-
-    def __repr__(self) -> str:
-        """Say what `paribus plan` prints."""
-        from paribus.cli.tables import plan_text
-
-        return plan_text(self)
 
 
 def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:

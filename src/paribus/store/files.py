@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -166,9 +165,9 @@ def reading(path: Path, advice: str | None = None) -> Iterator[Path]:
 
 @contextmanager
 def reading_npz(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """Open an npz file without pickle."""
-    # From memory, because numpy leaves a file open that turns out not to be an archive.
-    with reading(path), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+    """Open an npz file without pickle; an array is read when it is asked for."""
+    # Opened here, because numpy leaves a file open that turns out not to be an archive.
+    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         yield arrays
 
 
