@@ -61,11 +61,20 @@ docs: .venv/installed
 # One shipped experiment at its real size, kept as a page: make gallery-lenet-mnist SETTINGS='--set experiment.seeds=2'
 gallery-%: .venv/installed
 	$(BIN)/paribus run $* $(SETTINGS)
-	rm -rf docs/gallery/$* && mkdir -p docs/gallery/$*
-	cd results/$* && cp -r experiment.toml environment.json verdicts.json report.md figures $(CURDIR)/docs/gallery/$*
-	$(if $(filter $*,$(PHOTOS)),cd docs/gallery/$* && rm -f figures/error-*.png && \
-	  sed -i 's/!\[[^]]*\](figures\/error-[0-9]*\.png)<br>//g' report.md)
+	$(call keep,$*)
 	$(BIN)/python tests/test_docs.py
+
+# The five experiments of the assignment at their real size, each kept as a page, and the document that is made of them.
+gallery-assignment: .venv/installed
+	$(BIN)/paribus assignment
+	$(foreach name,lenet-mnist lenet-dhcd $(PHOTOS),$(call keep,$(name)) &&) true
+	mkdir -p docs/gallery/assignment && cp results/assignment/sessions.jsonl docs/gallery/assignment
+	$(BIN)/python tests/test_docs.py
+
+keep = rm -rf docs/gallery/$(1) && mkdir -p docs/gallery/$(1) && \
+  ( cd results/$(1) && cp -r experiment.toml environment.json verdicts.json report.md figures $(CURDIR)/docs/gallery/$(1) ) \
+  $(if $(filter $(1),$(PHOTOS)),&& ( cd docs/gallery/$(1) && rm -f figures/error-*.png && \
+  sed -i 's/!\[[^]]*\](figures\/error-[0-9]*\.png)<br>//g' report.md ))
 
 # The published solution with its mistakes, whole: docs/public-failure.md is made from it.
 public-failure: .venv/installed

@@ -11,6 +11,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ import pytest
 
 from doc_blocks import BLOCKS, GALLERY, verdicts_of
 from paribus import experiments
+from paribus.assignment.stored import FOLDER as ASSIGNMENT
+from paribus.assignment.stored import Stored
+from paribus.assignment.write import write
 from paribus.cli.tables import show_verdicts, verdict_text
 from paribus.experiment import CONTROL, Experiment
 from paribus.wording import count, difference, interval, percent, unit
@@ -233,6 +237,24 @@ def test_a_gallery_entry_is_of_the_shipped_experiment(name: str) -> None:
     )
 
 
+def test_the_assignment_in_the_gallery_is_made_of_its_reports(tmp_path: Path) -> None:
+    """After a new gallery entry: python tests/test_docs.py."""
+    for kept in GALLERY.iterdir():
+        if kept.is_dir() and kept.name != ASSIGNMENT:
+            (tmp_path / kept.name).symlink_to(kept)
+    shutil.copytree(GALLERY / ASSIGNMENT, tmp_path / ASSIGNMENT)
+    before = contents(tmp_path / ASSIGNMENT)
+    shutil.rmtree(tmp_path / ASSIGNMENT / "figures")
+    write(Stored.gather(tmp_path, is_quick=False))
+    assert contents(tmp_path / ASSIGNMENT) == before
+    assert sum(map(len, before.values())) < 4_000_000
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 if __name__ == "__main__":
     for each in PAGES:
         each.write_text(renewed(each.read_text(encoding="utf-8")), encoding="utf-8")
+    write(Stored.gather(GALLERY, is_quick=False))

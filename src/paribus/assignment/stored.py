@@ -67,8 +67,10 @@ class Stored:
         files.append(self.folder / _SESSIONS, {"experiment": experiment, "seconds": round(seconds, 1)})
 
     def report_of(self, experiment: str) -> str:
-        """Return where the whole report of an experiment lies, seen from the document."""
-        return f"../{folder_name(experiment, is_quick=self.is_quick)}/report.html"
+        """Return where an experiment's whole report lies, seen from the document: Markdown where only that is kept."""
+        folder = folder_name(experiment, is_quick=self.is_quick)
+        kind = "html" if (self.parent / folder / "report.html").is_file() else "md"
+        return f"../{folder}/report.{kind}"
 
     def figure(self, name: str) -> Figure | None:
         """Return a figure of a report by ``"experiment/figure"``, None where the report has none of that name.
