@@ -15,6 +15,7 @@ from paribus import experiments, verdicts
 from paribus.cli import main
 from paribus.commentary.next_experiment import command
 from paribus.experiment import Experiment, Found
+from paribus.facts import BrokenModel, Facts
 from paribus.launch import conduct
 from paribus.launch.conduct import RunOptions
 from paribus.store import Results
@@ -91,6 +92,21 @@ def test_missing_runs_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     results = write(RELU, 3, {"control": 0.9}, missing=[("relu", 1)])
     assert last(results) == "Next: `paribus run results/prose/experiment.toml` trains the runs that are missing."
     assert asked_for(last(results), monkeypatch) == results.experiment
+
+
+@pytest.mark.parametrize(
+    ("arms", "whose"),
+    [(("relu",), "of `relu`"), (("control", "relu"), "of every arm"), (("control",), "of the control")],
+)
+def test_a_network_that_does_not_run_is_mended_first(
+    arms: tuple[str, ...], whose: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = [(arm, seed) for arm in arms for seed in range(3)]
+    results = write(RELU, 3, {"control": 0.9}, missing=missing)
+    results.write_facts(Facts(broken=(BrokenModel(arms, "it raises an error"),)))
+    assert last(results) == f"Next: mend the network {whose}; `paribus explain P035` says how."
+    assert main(["explain", "P035"]) == 0
+    assert "P035" in capsys.readouterr().out
 
 
 def test_what_forbids_a_verdict_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -179,6 +179,13 @@ def test_a_damaged_cache_says_what_to_delete(source: Path, tmp_path: Path) -> No
         load_prepared(tmp_path / "none")
 
 
+def test_a_cache_that_cannot_be_read_is_no_damage(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepare(DataConfig(name=str(source))).folder
+    monkeypatch.setattr(np, "load", _failing(errno.EIO))
+    with pytest.raises(DataError, match=r"must be readable, but is not: Input/output error. Check its permissions"):
+        load_prepared(folder)
+
+
 def test_a_cache_whose_parts_were_deleted_is_prepared_anew(source: Path) -> None:
     folder = prepare(DataConfig(name=str(source))).folder
     (folder / "meta.json").unlink()

@@ -1,14 +1,15 @@
 """The one next experiment worth running, as a command or as an arm to add; the first rule that applies is told.
 
-1. A run is missing: train it.
-2. A check forbids a verdict: let `paribus explain` say how to mend what it names.
-3. Undecided, and more seeds would decide: the least number that decides a comparison, but five at least.
-4. Undecided with fewer than five seeds, from which nothing can be foretold: five.
-5. The best value of a sweep at its edge: one more value beyond it.
-6. A learning rate shared between optimisers or batch sizes (P004): an arm that retunes it.
-7. Epochs held equal, updates not (P005): an arm with equal updates.
-8. The lead only trains longer and over-fits (P031): weights of the epoch with the lowest validation loss.
-9. The control is still improving at its end (P030): twice to four times the epochs.
+1. A network does not run (P035): mend it.
+2. A run is missing: train it.
+3. A check forbids a verdict: let `paribus explain` say how to mend what it names.
+4. Undecided, and more seeds would decide: the least number that decides a comparison, but five at least.
+5. Undecided with fewer than five seeds, from which nothing can be foretold: five.
+6. The best value of a sweep at its edge: one more value beyond it.
+7. A learning rate shared between optimisers or batch sizes (P004): an arm that retunes it.
+8. Epochs held equal, updates not (P005): an arm with equal updates.
+9. The lead only trains longer and over-fits (P031): weights of the epoch with the lowest validation loss.
+10. The control is still improving at its end (P030): twice to four times the epochs.
 
 Else nothing that can be set would decide, or everything is decided. A setting is told only where the experiment accepts
 it and does not have it already.
@@ -22,13 +23,13 @@ from dataclasses import replace
 from typing import Any
 
 from paribus import experiments
-from paribus.checks import of_question
-from paribus.commentary.material import Material
+from paribus.checks import WHOLE, of_question
+from paribus.commentary.material import Material, words
 from paribus.commentary.sentence import Sentence
 from paribus.config import FINDABLE, RATE, Value
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL, Experiment
-from paribus.wording import named
+from paribus.wording import listed, named
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # Keys that TOML takes without quotes.
 _FEW_SEEDS = 5
@@ -85,12 +86,25 @@ def _seeds(experiment: Experiment, least: int) -> str:
     return f"'experiment.seeds=[{', '.join(map(str, seeds))}]'"
 
 
+def _mend_the_network(material: Material) -> str | None:
+    broken = material.fired("P035", [WHOLE, *_arms_needed(material)])
+    if not broken:
+        return None
+    whose = "of every arm" if WHOLE in broken else f"of {listed([words(name) for name in broken])}"
+    return f"Next: mend the network {whose}; `paribus explain P035` says how."
+
+
 def _run_what_is_missing(material: Material) -> str | None:
-    names = dict.fromkeys((CONTROL, *material.question.arms, *(each["control"] for each in material.comparisons)))
     wanted = material.experiment.seeds_of
-    if all(len(material.arms[name].runs) == len(wanted(name)) for name in names):
+    if all(len(material.arms[name].runs) == len(wanted(name)) for name in _arms_needed(material)):
         return None
     return f"Next: `{command(material.experiment)}` trains the runs that are missing."
+
+
+def _arms_needed(material: Material) -> list[str]:
+    """The arms without which the question has no answer."""
+    names = (CONTROL, *material.question.arms, *(each["control"] for each in material.comparisons))
+    return list(dict.fromkeys(names))
 
 
 def _mend(material: Material) -> str | None:
@@ -237,6 +251,7 @@ def _toml(value: Any) -> str:
 
 
 _RULES: tuple[Callable[[Material], str | None], ...] = (
+    _mend_the_network,
     _run_what_is_missing,
     _mend,
     _more_seeds,

@@ -92,7 +92,7 @@ def load_prepared(folder: Path) -> Dataset:
     The arrays are memory-mapped: processes share their pages, and what one writes into them stays its own.
 
     Raises:
-        DataError: If the folder is missing or damaged.
+        DataError: If the folder is missing, damaged, or cannot be read.
     """
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
@@ -114,10 +114,15 @@ def load_prepared(folder: Path) -> Dataset:
             splits["test"],
             meta.get("skipped", {}),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"`{folder}` must hold a whole prepared data set, but does not: {error}. Delete this folder and run again: "
             "the data set is then prepared anew."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"The prepared data set `{folder}` must be readable, but is not: {error.strerror or error}. Check its "
+            "permissions and the disk."
         ) from error
 
 
