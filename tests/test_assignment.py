@@ -126,6 +126,13 @@ def test_every_sentence_is_one_of_the_commentary(document: Document, stored: Sto
             assert [unexplained(each) for said in parts.values() for each in said if unexplained(each)] == []
 
 
+def test_updates_have_a_column_only_where_they_are_known(document: Document) -> None:
+    """The gallery keeps no runs; of a run by the command they are told, see below."""
+    heads = [answer.table.head for answer in document.answers if answer.table is not None]
+    assert heads and not any("Updates per run" in head for head in heads)
+    assert all(head[-1] == "Time per run" for head in heads)
+
+
 def test_every_number_of_the_tables_is_in_the_verdicts(document: Document, stored: Stored) -> None:
     for answer in document.answers:
         assert answer.table is not None
@@ -264,7 +271,7 @@ def test_a_control_without_a_finished_run_says_so(tmp_path: Path) -> None:
     assert document.answers[0].measured == ("`lenet-mnist`: no run of the control has finished.",)
     assert document.summary.rows[0][1] == Cell("no verdict", "runs are missing")
     assert document.answers[0].table is not None
-    assert [cell.text for cell in document.answers[0].table.rows[0]] == [CONTROL, *["–"] * 6]
+    assert [cell.text for cell in document.answers[0].table.rows[0]] == [CONTROL, *["–"] * 5]
 
 
 def test_a_report_that_lacks_its_figure_is_refused(tmp_path: Path) -> None:

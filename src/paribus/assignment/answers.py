@@ -84,7 +84,15 @@ class Teller:
         if not rows:
             return None
         caption = "Every arm with 95 % intervals in small print; differences are those from the control"
-        return Table(caption, _HEAD, tuple(rows.values()), (1, 2, 3, 5, 6))
+        # Of reports whose runs are not kept, nobody knows the updates.
+        shown = [
+            place
+            for place in range(len(_HEAD))
+            if place != _UPDATES or any(row[place] != Cell(NOTHING) for row in rows.values())
+        ]
+        body = tuple(tuple(row[place] for place in shown) for row in rows.values())
+        numeric = tuple(number for number, place in enumerate(shown) if place in _NUMERIC)
+        return Table(caption, tuple(_HEAD[place] for place in shown), body, numeric)
 
     def _notices(self, request: Request, found: list[Found]) -> Iterator[str]:
         """What was not asked but matters: checks that fired at these questions, and of an experiment as a whole."""
@@ -166,3 +174,5 @@ def _row(material: Material, experiment: str, arm: str, comparison: Mapping[str,
 
 
 _HEAD = ("Arm", "Test accuracy (%)", "Test loss", "Difference", "Verdict", "Updates per run", "Time per run")
+_UPDATES = _HEAD.index("Updates per run")
+_NUMERIC = (1, 2, 3, 5, 6)

@@ -132,7 +132,7 @@ REQUESTS: tuple[Request, ...] = (
         asks="Do the same for handwritten Devanagari characters.",
         taken="All questions above are asked again of other images and more classes, and one more: how far a stronger "
         "network goes.",
-        figures=(f"{DHCD}/stronger-network-seeds",),
+        figures=(f"{DHCD}/stronger-network-seeds", f"{DHCD}/learning-rate-sweep", f"{DHCD}/optimiser-seeds"),
         sources=(
             Source(DHCD, "stronger-network"),
             Source(DHCD, "relu", ANSWER),
