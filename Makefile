@@ -68,12 +68,11 @@ gallery-%: .venv/installed
 gallery-assignment: .venv/installed
 	$(BIN)/paribus assignment
 	$(foreach name,lenet-mnist lenet-dhcd $(PHOTOS),$(call keep,$(name)) &&) true
-	mkdir -p docs/gallery/assignment
-	if test -f results/assignment/sessions.jsonl; then cp results/assignment/sessions.jsonl docs/gallery/assignment; fi
 	$(BIN)/python tests/test_docs.py
 
 keep = rm -rf docs/gallery/$(1) && mkdir -p docs/gallery/$(1) && \
-  ( cd results/$(1) && cp -r experiment.toml environment.json verdicts.json report.md figures $(CURDIR)/docs/gallery/$(1) ) \
+  ( cd results/$(1) && cp -r experiment.toml environment.json verdicts.json report.md figures $(CURDIR)/docs/gallery/$(1) && \
+  if test -f sessions.jsonl; then cp sessions.jsonl $(CURDIR)/docs/gallery/$(1); fi ) \
   $(if $(filter $(1),$(PHOTOS)),&& ( cd docs/gallery/$(1) && rm -f figures/error-*.png && \
   sed -i 's/!\[[^]]*\](figures\/error-[0-9]*\.png)<br>//g' report.md ))
 

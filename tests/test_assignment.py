@@ -27,6 +27,7 @@ from paribus.experiment import CONTROL, Experiment
 from paribus.launch import conduct as launch
 from paribus.report.page import Cell
 from paribus.store import Results
+from paribus.wording import duration
 from quoted_values import unexplained
 
 MOST_BYTES = 4_000_000
@@ -176,7 +177,8 @@ def test_what_it_was_made_on_is_what_the_results_say(document: Document, stored:
         about = material.results.environment
         made = sum(arm["runs"] for arm in material.verdicts["arms"].values())
         total += made
-        assert (runs.text, wall.text) == (str(made), "–")
+        seconds = material.results.wall_seconds()
+        assert (runs.text, wall.text) == (str(made), "–" if seconds is None else duration(seconds))
         assert (processor.text, workers.text, engine.text) == (
             about["processor"],
             str(about["workers"]),
@@ -189,7 +191,27 @@ def test_what_it_was_made_on_is_what_the_results_say(document: Document, stored:
     facts = dict(document.facts)
     assert facts["Runs"] == str(total)
     assert facts["Experiments"] == "lenet-mnist, lenet-dhcd, dogs-vs-cats, sign-digits and sign-digits-people"
-    assert "Wall time" not in facts
+
+
+def test_wall_time_is_told_of_those_experiments_that_kept_it(tmp_path: Path) -> None:
+    for name in ("lenet-mnist", "sign-digits-people"):
+        shutil.copytree(GALLERY / name, tmp_path / name)
+        (tmp_path / name / "sessions.jsonl").unlink(missing_ok=True)
+
+    def wall() -> str | None:
+        return dict(build(Stored.gather(tmp_path, is_quick=False)).facts).get("Wall time")
+
+    assert wall() is None
+    results = Results.open(tmp_path / "lenet-mnist")
+    results.note_session(100.0)
+    results.note_session(25.4)
+    assert wall() == "2 min 5 s for lenet-mnist; not kept for the others"
+    Results.open(tmp_path / "sign-digits-people").note_session(60.0)
+    assert wall() == "3 min 5 s"
+    with (tmp_path / "lenet-mnist" / "sessions.jsonl").open("a") as file:
+        file.write('{"hours": 3}\n')
+    with pytest.raises(StoreError, match=r"sessions\.jsonl` is damaged"):
+        wall()
 
 
 def test_numbers_that_no_verdict_has_are_found() -> None:
@@ -395,13 +417,13 @@ def test_from_command_to_document_and_again_without_training(
     assert title in (tmp_path / "lenet-mnist-quick" / "report.html").read_text(encoding="utf-8")
 
     stored = Stored.gather(tmp_path, is_quick=True)
-    wall = stored.wall_seconds("lenet-mnist")
+    wall = stored.materials["lenet-mnist"].results.wall_seconds()
     assert wall is not None and wall > 0
     document = build(stored)
     (batches,) = [answer for answer in document.answers if answer.id == "batch-size"]
     updates = {row[0].text: row[5].text for row in _table(batches)}
     assert updates == {"control": "2", "b512": "2", "b512-same-steps": "3", "b512-retuned": "2"}
-    assert "Wall time" in dict(document.facts)
+    assert dict(document.facts)["Wall time"] == document.environments.rows[0][3].text == duration(wall)
 
     before = contents(tmp_path / "assignment-quick")
 

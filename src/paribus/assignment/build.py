@@ -44,9 +44,11 @@ def _facts(stored: Stored) -> Iterator[tuple[str, str]]:
     yield "Runs", f"{runs:,}"
     trained = sum(map(_seconds, stored.materials.values()))
     yield "Training time", f"{duration(trained)}, all runs one after another, searches for rates not counted"
-    walls = [seconds for name in stored.materials if (seconds := stored.wall_seconds(name)) is not None]
-    if walls:
-        yield "Wall time", duration(sum(walls))
+    walls = {name: each.results.wall_seconds() for name, each in stored.materials.items()}
+    known = {name: seconds for name, seconds in walls.items() if seconds is not None}
+    if known:
+        partly = "" if len(known) == len(walls) else f" for {listed(list(known))}; not kept for the others"
+        yield "Wall time", f"{duration(sum(known.values()))}{partly}"
     for what, key in (("Processor", "processor"), ("Python", "python")):
         yield what, listed(sorted({str(each[key]) for each in about})) or NOTHING
     yield "torch", listed(sorted({str(each["packages"]["torch"]) for each in about})) or NOTHING
@@ -108,13 +110,13 @@ def _limits(stored: Stored) -> Iterator[str]:
 def _environments(stored: Stored) -> Table:
     head = ("Experiment", "Runs", "Training time", "Wall time", "Processor", "Workers", "Engine", "Versions", "Commit")
     rows = [_environment(stored, name, material) for name, material in stored.materials.items()]
-    caption = "What each experiment was made on; wall time is that of this command, where it trained"
+    caption = "What each experiment was made on; wall time is that of all calls that trained it, where they kept it"
     return Table(caption, head, tuple(rows), (1, 2, 3))
 
 
 def _environment(stored: Stored, name: str, material: Material) -> tuple[Cell, ...]:
     about: Mapping[str, Any] = material.results.environment
-    wall = stored.wall_seconds(name)
+    wall = material.results.wall_seconds()
     packages = {key: value for key, value in about["packages"].items() if value is not None}
     versions = ", ".join(f"{key} {value}" for key, value in {"Python": about["python"], **packages}.items())
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +59,7 @@ def run(options: Options = Options()) -> Written:
     for number, (name, design) in enumerate(designs.items(), 1):
         say(f"{design.name}, {number} of {len(designs)}: {EXPERIMENTS[name]}")
         if name in ahead:
-            failed += _train(name, design, options)
+            failed += _train(design, options)
         else:
             launch.rebuild(Results.open(folders[name]))
         written = write(Stored.gather(options.out, is_quick=options.is_quick))
@@ -81,17 +80,13 @@ def is_finished(folder: Path, experiment: Experiment) -> bool:
     return all(len(stored.runs(arm)) == len(asked.experiment.seeds_of(arm)) for arm in arms)
 
 
-def _train(name: str, experiment: Experiment, options: Options) -> list[str]:
+def _train(experiment: Experiment, options: Options) -> list[str]:
     """Train what is missing; return the message where runs failed, which the other experiments need not wait for."""
-    stored = Stored(options.out, options.is_quick, {})
-    began = time.monotonic()
     run_options = launch.RunOptions(options.out / experiment.name, options.data_dir, options.workers)
     try:
         launch.run(experiment, run_options)
     except RunError as error:
         return [str(error)]
-    finally:
-        stored.note_session(name, time.monotonic() - began)
     return []
 
 

@@ -18,7 +18,6 @@ from paribus.report.page import Figure
 from paribus.store import Results, files
 
 FOLDER = "assignment"
-_SESSIONS = "sessions.jsonl"
 
 
 def experiment_of(name: str, *, is_quick: bool) -> Experiment:
@@ -53,18 +52,6 @@ class Stored:
     def folder(self) -> Path:
         """Where the document is written."""
         return self.parent / folder_name(FOLDER, is_quick=self.is_quick)
-
-    def wall_seconds(self, experiment: str) -> float | None:
-        """Return how long this command has worked on an experiment, all calls together; None if it never trained it."""
-        path = self.folder / _SESSIONS
-        lines = files.read_lines(path) if path.exists() else []
-        seconds = [float(line["seconds"]) for line in lines if line["experiment"] == experiment]
-        return sum(seconds) if seconds else None
-
-    def note_session(self, experiment: str, seconds: float) -> None:
-        """Keep how long a call has worked on an experiment."""
-        files.make_folder(self.folder)
-        files.append(self.folder / _SESSIONS, {"experiment": experiment, "seconds": round(seconds, 1)})
 
     def report_of(self, experiment: str) -> str:
         """Return where an experiment's whole report lies, seen from the document: Markdown where only that is kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         RunError: After everything else is done and reported, if a run failed.
         TrackError: If a sink cannot be opened, before anything is trained; or at the end, if one failed on the way.
     """
+    began = time.monotonic()
     launcher = LocalLauncher(options.workers, partial(ahead.modules, experiment))
     engines.require_known(options.engine)
     track.require_known(options.log)
@@ -83,8 +85,10 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         results = Results.create(results.folder, experiment, about)
         _keep_test_sets(results, supplies)
         processes.import_beside(ahead.REPORT)
-        with following(results, options.log) as tracker:
-            trainer = Trainer(launcher, results, tracker.note)
+        with (
+            following(results, options.log) as tracker,
+            _timed(Trainer(launcher, results, tracker.note), began) as trainer,
+        ):
             tune.find_epochs(results, supplies)
             with _surveying(results, supplies):
                 tune.find_rates(supplies, trainer)
@@ -229,6 +233,16 @@ def _require_splits(experiment: Experiment, supplies: Supplies) -> None:
     """Draw one split of each kind, so that impossible ones are refused before anything is trained."""
     for recipe in {arm.recipe.data: arm.recipe for arm in experiment.arms.values()}.values():
         data.draw(data.load_prepared(supplies.data_of(recipe).folder), recipe.data, experiment.seeds[0])
+
+
+@contextlib.contextmanager
+def _timed(trainer: Trainer, began: float) -> Iterator[Trainer]:
+    """Keep how long this call has worked, however it ends, if it trained anything."""
+    try:
+        yield trainer
+    finally:
+        if trainer.launched:
+            trainer.results.note_session(time.monotonic() - began)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
     results/<name>/
       experiment.toml  environment.json  verdicts.json  report.md  report.html
+      sessions.jsonl                                 how long each call that trained has worked
       data/<fingerprint>.npz                         the test set: labels, class names, images
       runs/<arm>/<seed>/  config.json epochs.jsonl times.jsonl result.json predictions.npz probes.json
                           model.safetensors  with what it takes to use it in its metadata

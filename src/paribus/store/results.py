@@ -301,6 +301,19 @@ class Results:
                 raise ValueError(f"images {images.shape} and labels {labels.shape} do not belong together")
         return TestSet(images, labels, self.class_names(fingerprint), source)
 
+    def note_session(self, seconds: float) -> None:
+        """Keep how long a call that trained has worked, in seconds of wall time."""
+        files.append(self.folder / _SESSIONS, {"seconds": round(seconds, 1)})
+
+    def wall_seconds(self) -> float | None:
+        """Return how long the calls that trained have worked, all together; None if none has kept it."""
+        path = self.folder / _SESSIONS
+        if not path.exists():
+            return None
+        lines = files.read_lines(path)
+        with files.reading(path):
+            return sum(float(line["seconds"]) for line in lines)
+
     def write_facts(self, facts: Facts) -> None:
         """Keep what was measured on data and networks before training."""
         files.write_json(self.folder / "facts.json", facts.to_json())
@@ -367,6 +380,7 @@ def _recipe_in(folder: Path) -> Recipe | None:
         return None
 
 
+_SESSIONS = "sessions.jsonl"
 _SAMPLE = 8
 """Test images from which it is judged whether compressing them pays."""
 _WHOLE = ("result.json", "predictions.npz", "model.safetensors", "epochs.jsonl", "times.jsonl")
