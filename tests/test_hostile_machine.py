@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from paribus import checks, engines, experiments, report, tuning, verdicts
+from paribus import assignment, checks, engines, experiments, report, tuning, verdicts
 from paribus.cli import main
 from paribus.config import DataConfig
 from paribus.data import prepare
@@ -342,6 +342,21 @@ def test_commands_that_train_nothing_promise_no_epochs(
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "interrupted: nothing is half written, and the same command begins anew.\n"
+
+
+@pytest.mark.parametrize("command", [["run", "lenet-digits"], ["assignment", "--only", "lenet-mnist"]])
+def test_commands_that_train_say_that_they_go_on(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(conduct, "run", interrupt)
+    monkeypatch.setattr(assignment.conduct, "require_supplies", lambda *_, **__: None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main([*command, "--out", str(tmp_path)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    goes_on = "interrupted: finished epochs are kept, and the same command goes on from there.\n"
+    assert capsys.readouterr().err.endswith(goes_on)
 
 
 def test_the_page_names_tests_that_exist() -> None:

@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 _FAILED = 1
 _INTERRUPTED = 130
+_TRAINS = {"run", "assignment"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +82,7 @@ def _say(text: str) -> None:
 
 
 def _interrupted(given: Sequence[str]) -> int:
+    command = next((word for word in given if not word.startswith("-")), "")
     kept = "finished epochs are kept, and the same command goes on from there."
-    _say(f"interrupted: {kept if 'run' in given else 'nothing is half written, and the same command begins anew.'}")
+    _say(f"interrupted: {kept if command in _TRAINS else 'nothing is half written, and the same command begins anew.'}")
     return _INTERRUPTED
