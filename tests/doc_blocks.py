@@ -5,6 +5,7 @@ Each function takes the name in the block's heading and returns Markdown.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -26,6 +27,7 @@ from paribus.data import SOURCES
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL_RETUNED, Experiment
 from paribus.power import detectable
+from paribus.store import records
 from paribus.terminal import WIDTH
 from paribus.wording import NOTHING, count, difference, interval, percent, unit
 from test_hostile_toml import KINDS
@@ -51,7 +53,10 @@ def codes(_: str) -> str:
 
 def shipped(_: str) -> str:
     """One row per shipped experiment."""
-    lines = ["| experiment | asks | arms | seeds | control, % | 95 % interval |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| experiment | asks | arms | seeds | control, % | 95 % interval | its runs |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in experiments.names():
         experiment = Experiment.load(experiments.find(name))
         arms = len(experiment.arms.keys() - {CONTROL_RETUNED})
@@ -63,9 +68,10 @@ def shipped(_: str) -> str:
 
 def _control(name: str) -> str:
     if not (GALLERY / name / "verdicts.json").exists():
-        return f"{NOTHING} | {NOTHING}"
-    accuracy = verdicts_of(name)["arms"]["control"]["test_accuracy"]
-    return f"{percent(accuracy['mean'])} | {interval(accuracy['ci95'], percent)}"
+        return f"{NOTHING} | {NOTHING} | {NOTHING}"
+    control = verdicts_of(name)["arms"]["control"]
+    accuracy = control["test_accuracy"]
+    return f"{percent(accuracy['mean'])} | {interval(accuracy['ci95'], percent)} | {control['runs']}"
 
 
 def reports(_: str) -> str:
@@ -94,6 +100,13 @@ def keys(name: str) -> str:
     lines += [f"| `{key}` | {words.replace('|', 'or')} |" for key, words in table.told().items()]
     prose = inspect.cleandoc(table.__doc__ or "").replace("``", "`")
     return "\n".join(lines) + f"\n\n{prose}\n"
+
+
+def record(name: str) -> str:
+    """The keys of a record of the store, and what they say."""
+    kind = getattr(records, name)
+    fields = ", ".join(f"`{each.name}`" for each in dataclasses.fields(kind))
+    return f"{fields}.\n\n{inspect.cleandoc(kind.__doc__ or '').replace('``', '`')}\n"
 
 
 def decisions(_: str) -> str:
@@ -217,6 +230,7 @@ BLOCKS = {
     "keys": keys,
     "planned": planned,
     "quick": quick,
+    "record": record,
     "reports": reports,
     "requests": requests,
     "rows": rows,

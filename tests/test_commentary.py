@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from paribus import arms, checks, verdicts
 from paribus.commentary import Material, Sentence, comment
+from paribus.config import Recipe
 from paribus.experiment import Experiment
 from paribus.report import write_report
 from paribus.store import Results
@@ -230,21 +232,45 @@ def test_a_comparison_with_another_baseline_names_it(tmp_path: Path) -> None:
     assert any(re.search(r"^A run of `relu` takes .*, one of `max` ", each.text) for each in sentences)
 
 
-def test_what_features_took_is_told_beside_the_runs(tmp_path: Path) -> None:
-    results = write(tmp_path / "result", 3, {"control": 0.9})
-    for seed, seconds in enumerate((20.0, 21.0, 22.0)):
-        file = results.folder / "runs" / "control" / str(seed) / "result.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"features_seconds": seconds}), encoding="utf-8")
-    results = Results.open(results.folder)
+def cost_of(content: dict[str, Any]) -> dict[str, Any]:
+    sentences: list[dict[str, Any]] = content["questions"][0]["comment"]
+    (cost,) = [each for each in sentences if each["text"].startswith("A run of `relu` takes")]
+    return cost
+
+
+def took(results: Results, arm: str, key: str, figures: Sequence[float]) -> Results:
+    for seed, figure in enumerate(figures):
+        file = results.run_folder(arm, seed) / "result.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {key: figure}), encoding="utf-8")
+    return Results.open(results.folder)
+
+
+def test_a_run_costs_the_same_in_the_sentence_as_in_the_table(tmp_path: Path) -> None:
+    results = took(write(tmp_path / "result", 3, {"control": 0.9}), "control", "seconds", (10.0, 20.0, 60.0))
+    results = took(results, "relu", "seconds", (12.0, 18.0, 99.0))
+    shutil.rmtree(results.run_folder("relu", 2))
     content = verdicts.compute(results)
-    (cost,) = [each for each in content["questions"][0]["comment"] if each["text"].startswith("A run of `relu` takes")]
-    assert cost["text"].endswith("; the features, once for all runs, took 21 s for the control.")
+    assert cost_of(content)["text"] == "A run of `relu` takes 15 s, one of the control 30 s."
+    write_report(results, content)
+    assert "15 s<br>0.50 × control" in (results.folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_what_features_took_is_told_beside_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = write(tmp_path / "result", 3, {"control": 0.9})
+    results = took(results, "control", "features_seconds", (20.0, 21.0, 22.0))
+    content = verdicts.compute(results)
+    cost = cost_of(content)
+    assert cost["text"].endswith("; the features took 21 s for the control (once for all runs).")
     assert unexplained(cost) == []
     assert all(same(resolve(item, results, content["questions"][0]), item["value"]) for item in cost["evidence"])
     assert content["arms"]["control"]["features_seconds"] == 21
     write_report(results, content)
     report = (results.folder / "report.md").read_text(encoding="utf-8")
     assert "features 21 s, once" in report and "all runs together, without the features of frozen networks" in report
+    monkeypatch.setattr(Recipe, "has_own_views", True)
+    assert cost_of(verdicts.compute(results))["text"].endswith("took 21 s for the control (for each run).")
+    write_report(results, content)
+    assert "features 21 s, for each seed" in (results.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_speed_names_who_does_not_reach_the_target(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.datasets import load_digits
 
 from doc_blocks import BLOCKS, GALLERY, verdicts_of
 from paribus import experiments
@@ -25,7 +26,7 @@ from paribus.assignment.stored import FOLDER as ASSIGNMENT
 from paribus.assignment.stored import Stored
 from paribus.assignment.write import write
 from paribus.cli.tables import show_verdicts, verdict_text
-from paribus.experiment import CONTROL, Experiment
+from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment
 from paribus.wording import count, difference, interval, percent, unit
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +36,7 @@ EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md
 DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("hostile", "native-engine", "transfer-learning")]
 INDEXES = [ROOT / "docs" / folder / "README.md" for folder in ("checks", "decisions", "experiments", "gallery")]
 HOW_TO = [f"how-to/{name}" for name in ("assignment", "plan-seeds", "read-a-verdict")]
-TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("experiment-file", "tutorial", *HOW_TO)]
+TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("experiment-file", "results-format", "tutorial", *HOW_TO)]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "using-a-model.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
 
 
@@ -73,6 +74,11 @@ def arms(name: str) -> str:
         changes = ", ".join(f"{key} = {value}" for key, value in experiment.arms[arm].factors.items()) or "-"
         lines.append(f"| {arm} | {changes} | {row['runs']} | {figures(row)} | {against(comparisons.get(arm))} |"[:-1])
         lines[-1] += f"| {'-' if row['seconds_per_run'] is None else format(row['seconds_per_run'], '.0f')} |"
+    if len({row["runs"] for row in verdicts["arms"].values()}) > 1:
+        lines += [
+            "",
+            "An arm with fewer runs is compared with the control's runs of the same seeds, whose mean may be another.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -214,6 +220,18 @@ def test_the_renewal_has_teeth() -> None:
 
 def test_every_shipped_experiment_has_a_page() -> None:
     assert {path.stem for path in EXPERIMENTS} == set(experiments.names())
+
+
+def test_the_readme_counts_what_the_demo_trains() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    experiment, kept = Experiment.load(experiments.find("lenet-digits")), verdicts_of("lenet-digits")["arms"]
+    assert {*kept, CONTROL_RETUNED} == set(experiment.arms)
+    runs = sum(row["runs"] for row in kept.values())
+    assert f"{len(kept)} arms x {len(experiment.seeds)} seeds = {runs} runs" in page
+    assert f"{len(load_digits().target):,} real digits" in page
+    tuned = {name for name, arm in experiment.arms.items() if arm.recipe.unfound}
+    assert len(tuned) == 4 and CONTROL_RETUNED in tuned
+    assert "give three arms and the control a learning rate of their own" in page.replace("\n", " ")
 
 
 def entries() -> Iterator[str]:

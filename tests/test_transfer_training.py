@@ -24,7 +24,7 @@ from paribus.engines.features_engine import FeaturesEngine, solved_head
 from paribus.engines.torch_engine import TorchEngine, TorchRun
 from paribus.errors import ConfigError, ModelError
 from paribus.experiment import Experiment
-from paribus.launch import ahead
+from paribus.launch import ahead, conduct
 from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
@@ -312,12 +312,7 @@ print(end.result.test_loss, "torch" in sys.modules, "timm" in sys.modules)
 
 
 def test_where_features_are_kept_heads_need_neither_torch_nor_timm(sidecar: str, tmp_path: Path) -> None:
-    given = tables(sidecar, input=32, strength=0.1) | {"data": {"name": "digits", "size": 32, "train_size": 100}}
-    lines = [f"{name} = {_inline(table)}" for name, table in given.items()]
-    toml = tmp_path / "head.toml"
-    toml.write_text(
-        "\n".join(["[experiment]", 'name = "head"', "margin = 0.01", "[control]", *lines]), encoding="utf-8"
-    )
+    toml = head_on_digits(sidecar, tmp_path)
     experiment, heads = Experiment.load(toml), ("paribus.engines.features_engine", "scipy.optimize")
     assert ahead.modules(experiment, 0) == ("timm", "onnxruntime", *heads)
     assert ahead.modules(experiment, 1) == heads and ahead.lacks_features(experiment)
@@ -330,6 +325,33 @@ def test_where_features_are_kept_heads_need_neither_torch_nor_timm(sidecar: str,
     assert ahead.modules(majority, 0) == heads
     trained = Experiment.load(toml, ["control.model.train=all", "control.optim.name=sgd", "control.optim.lr=0.1"])
     assert ahead.modules(trained, 0) == ahead.modules(trained, 1) == ("torch",)
+
+
+def test_a_plan_counts_features_once_for_all_seeds_but_those_of_changed_images_for_each(
+    sidecar: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FeaturesEngine, "seconds_per_example", lambda *_: 0.5)
+    toml = head_on_digits(sidecar, tmp_path)
+
+    def planned(*settings: str, workers: int = 1) -> float:
+        options = conduct.RunOptions(tmp_path / "none", workers=workers)
+        return conduct.plan(Experiment.load(toml, settings), options).seconds
+
+    assert not Experiment.load(toml).control.has_own_views
+    assert planned("experiment.seeds=1") == planned("experiment.seeds=10") == 50
+    assert planned("experiment.seeds=10", "control.augment.rotate=10") == 500
+    assert planned("experiment.seeds=10", workers=2) == 50, "one process computes them"
+    assert planned("experiment.seeds=10", "control.augment.rotate=10", workers=2) == 250
+
+
+def head_on_digits(sidecar: str, folder: Path) -> Path:
+    given = tables(sidecar, input=32, strength=0.1) | {"data": {"name": "digits", "size": 32, "train_size": 100}}
+    lines = [f"{name} = {_inline(table)}" for name, table in given.items()]
+    toml = folder / "head.toml"
+    toml.write_text(
+        "\n".join(["[experiment]", 'name = "head"', "margin = 0.01", "[control]", *lines]), encoding="utf-8"
+    )
+    return toml
 
 
 def _inline(table: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from paribus.assignment import quick
 from paribus.assignment.answers import Teller
 from paribus.assignment.page import Answer, Document
 from paribus.assignment.requests import EXPERIMENTS, REQUESTS, Request
-from paribus.assignment.stored import Stored
+from paribus.assignment.stored import Stored, experiment_of
 from paribus.experiment import CONTROL
 from paribus.report.build import summary_rows
 from paribus.report.material import Material
@@ -105,6 +105,10 @@ def _limits(stored: Stored) -> Iterator[str]:
     if absent:
         verb = "has" if len(absent) == 1 else "have"
         yield f"{listed([f'`{name}`' for name in absent])} {verb} not been run, so nothing is said there."
+    for name, material in stored.materials.items():
+        asked, made = experiment_of(name, is_quick=stored.is_quick).seeds, material.experiment.seeds
+        if len(made) < len(asked):
+            yield f"`{name}` was run with {count(len(made), 'seed')}, while it asks for {len(asked)}."
 
 
 def _environments(stored: Stored) -> Table:

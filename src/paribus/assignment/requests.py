@@ -169,7 +169,7 @@ REQUESTS: tuple[Request, ...] = (
         asks="Arrange the images in folders for train, val and test, and read them with a loader of your own.",
         taken="The photos lie in train, valid and test, with a folder for each class. Every file is decoded once; "
         "`paribus.load_data`, `paribus.Images` and `paribus.Loader` give the same images, in a run's own order, to a "
-        "training loop of your own. What folders cannot show is who is in them: the second experiment splits the "
+        "training loop of your own. What folders cannot show is who is in them: `sign-digits-people` splits the "
         "photos so that no student is in two splits.",
         figures=(f"{PEOPLE}/approach-seeds",),
         sources=(Source(PEOPLE, "approach", ("answer", "evidence")),),

@@ -196,20 +196,22 @@ def cost(material: Material) -> list[Sentence]:
     lead = material.lead
     if lead is None:
         return []
-    pair = material.pair(lead)
-    first, second = mean(pair.own, "seconds"), mean(pair.against, "seconds")
-    assert first is not None
-    assert second is not None
-    evidence = quote(pair.own, "seconds") + quote(pair.against, "seconds")
-    text = f"A run of `{pair.name}` takes {duration(first)}, one of {pair.baseline_words} {duration(second)}"
-    sides = [(f"`{pair.name}`", pair.own), (pair.baseline_words, pair.against)]
-    shared = [(name, runs, each) for name, runs in sides if (each := mean(runs, "features_seconds"))]
-    for _, runs, _ in shared:
-        evidence += quote(runs, "features_seconds")
-    if shared:
-        text += (
-            f"; the features, once for all runs, took {listed([f'{duration(s)} for {name}' for name, _, s in shared])}"
-        )
+    sides = {lead["arm"]: f"`{lead['arm']}`", lead["control"]: words(lead["control"])}
+    took, evidence, features = [], [], []
+    for arm, name in sides.items():
+        runs = material.arms[arm].runs  # All of them, as in the tables, and not those alone that have a partner.
+        seconds, beside = mean(runs, "seconds"), mean(runs, "features_seconds")
+        assert seconds is not None
+        took.append(duration(seconds))
+        evidence += quote(runs, "seconds")
+        if beside:
+            often = "for each run" if material.experiment.arms[arm].recipe.has_own_views else "once for all runs"
+            features.append(f"{duration(beside)} for {name} ({often})")
+            evidence += quote(runs, "features_seconds")
+    own, against = sides.values()
+    text = f"A run of {own} takes {took[0]}, one of {against} {took[1]}"
+    if features:
+        text += f"; the features took {listed(features)}"
     return [Sentence(f"{text}.", evidence)]
 
 

@@ -46,11 +46,12 @@ class PretrainedOptions(Table):
     "stages-2" (the last two stages too) or "all".
 
     A head that is solved for is "logistic" with L2 regularisation of `strength`, which cross-validation chooses where
-    it is None; instead of it "nearest" gives the class of the most similar training image, "majority" that of most
+    it is left out; instead of it "nearest" gives the class of the most similar training image, "majority" that of most
     training images, "imagenet" what the weights' own head makes of the image. `start` is where fine-tuning finds its
-    head: drawn at random, or solved for (LP-FT; Kumar et al. 2022). `stage_decay` multiplies the learning rate from
-    each stage to the one before it. `batch_norm` says what happens to running statistics in fine-tuning. `input` is the
-    side in pixels of what the network sees, the middle of the prepared image; None takes that of the weights.
+    head: drawn at random, or solved for (LP-FT: linear probing, then fine-tuning; Kumar et al. 2022). `stage_decay`
+    multiplies the learning rate from each stage to the one before it. `batch_norm` says what happens to running
+    statistics in fine-tuning. `input` is the side in pixels of what the network sees, the middle of the prepared
+    image; left out it is that of the weights.
     """
 
     weights: str = Field(min_length=1)

@@ -35,7 +35,7 @@ class DataConfig(Table):
 
     `name` is a known data set (`paribus list data`) or a path to a folder, zip, csv or npz file. `val` is a number of
     images (int), a fraction of the training set (float), ``"test"`` (validate on the test set, which marks the
-    result), or None: the source's own validation split where it has one, else a tenth of the training set. A drawn
+    result), or left out: the source's own validation split where it has one, else a tenth of the training set. A drawn
     split is stratified and fixed by the seed. `size` resizes to size x size pixels; `pad` then adds a border of
     zeros, in pixels, on every side. `train_size` keeps that many training images, stratified, drawn by the seed.
 
@@ -78,9 +78,10 @@ class DataConfig(Table):
 
 
 class OptimConfig(Table):
-    """The optimiser, by torch's names and defaults. `betas` serve adam and adamw; None means torch's default.
+    """The optimiser, by torch's names and defaults. `betas` serve adam and adamw; left out they are torch's default.
 
-    lbfgs is for heads that are solved for: to convergence, from a first step of length 1, with nothing to set.
+    lbfgs is for heads that are solved for: to convergence, from a first step of length 1, with nothing to set,
+    `lr` neither.
     """
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"] = "sgd"
@@ -270,6 +271,11 @@ class Recipe(Table):
     def is_solved(self) -> bool:
         """Whether a head is solved for: there are no epochs, and no learning rate."""
         return self.optim.name == "lbfgs"
+
+    @property
+    def has_own_views(self) -> bool:
+        """Whether a head is solved for on changed images, which every seed changes in its own way."""
+        return self.is_solved and self.augment != AugmentConfig()
 
     @model_validator(mode="after")
     def _heads_are_solved(self) -> Self:

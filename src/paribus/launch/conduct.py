@@ -125,7 +125,8 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
             PlannedArm(arm.name, engine.entry.identity, len(seeds), count, epochs, per_run[arm.name], engine.reason)
         )
     searches = [each for each in tuned if each is not None]
-    seconds = _wall_seconds(searches, launcher.workers) + _wall_seconds(arms, launcher.workers)
+    alone = [each.missing * each.seconds_per_run for each in arms if _shares_features(experiment.arms[each.name])]
+    seconds = _wall_seconds(searches, launcher.workers) + max(_wall_seconds(arms, launcher.workers), *alone, 0.0)
     images = len(data.load_prepared(supplies.data_of(experiment.control).folder).test.labels)
     detectable = power.detectable(experiment, images, stored_arms.load(results))
     return Plan(arms, launcher.workers, seconds, checks.design(experiment), detectable, searches)
@@ -146,8 +147,14 @@ def _seconds_per_run(results: Results, supplies: Supplies) -> dict[str, float]:
         else:
             dataset = data.load_prepared(supplies.data_of(arm.recipe).folder)
             engine = supplies.engine_of(arm.recipe).entry.name
-            expected[name] = seconds_per_epoch(arm.recipe, engine, dataset, measured) * arm.recipe.train.epochs
+            whole = seconds_per_epoch(arm.recipe, engine, dataset, measured) * arm.recipe.train.epochs
+            expected[name] = whole / (len(results.experiment.seeds_of(name)) if _shares_features(arm) else 1)
     return expected
+
+
+def _shares_features(arm: Arm) -> bool:
+    """Whether all runs of an arm read the same features, which one process computes once."""
+    return arm.recipe.is_solved and not arm.recipe.has_own_views
 
 
 def _planned_tuning(arm: Arm, results: Results, supplies: Supplies, seconds_per_run: float) -> PlannedArm | None:

@@ -46,7 +46,8 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     experiment, runs = material.experiment, material.all_runs
     wanted = sum(len(experiment.seeds_of(arm)) for arm in experiment.arms)
     arms, seeds = count(len(experiment.arms), "arm"), count(len(experiment.seeds), "seed")
-    yield "Runs", f"{arms} × {seeds}: {len(runs)} of {wanted} finished"
+    design = f"{arms} × {seeds}" if wanted == len(experiment.arms) * len(experiment.seeds) else f"{arms}, up to {seeds}"
+    yield "Runs", f"{design}: {len(runs)} of {wanted} finished"
     yield "Data", data_text(material)
     control = material.arm(CONTROL)
     if control is not None and control["test_accuracy"]["mean"] is not None:

@@ -116,7 +116,8 @@ def cost(material: Material, arm: str) -> Cell:
     if control is not None and arm != CONTROL and control["seconds_per_run"]:
         small.append(f"{entry['seconds_per_run'] / control['seconds_per_run']:.2f} × control")
     if entry.get("features_seconds"):  # Verdicts of old lack it.
-        small.append(f"features {duration(entry['features_seconds'])}, once")
+        often = "for each seed" if material.experiment.arms[arm].recipe.has_own_views else "once"
+        small.append(f"features {duration(entry['features_seconds'])}, {often}")
     return Cell(duration(entry["seconds_per_run"]), "; ".join(small))
 
 

@@ -43,7 +43,8 @@ class RunResult:
     `epochs` were trained, `epoch_kept` is the one whose weights were tested. A diverged run met a loss that is not
     finite; it is tested with its kept weights like any other, and logits that are not finite count as a wrong answer
     with `test_loss` None. `seconds` is training time without start-up, over all interruptions; `features_seconds` is
-    what the features of a frozen backbone took, once for all runs that read them, whichever has computed them.
+    what the features of a frozen backbone took, once for all runs that read them, whichever has computed them; a
+    head on changed images has features of its seed's own.
     """
 
     arm: str
