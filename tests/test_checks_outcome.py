@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,25 @@ def _with_other_labels(folder: Path) -> Results:
         stored = run.predictions()
         np.savez(run.folder / "predictions.npz", logits=stored.logits, labels=np.roll(stored.labels, 1))
     return results
+
+
+def _with_other_photos(**data: Any) -> Make:
+    """An arm whose data table differs, tested on other images with the same labels, class by class."""
+
+    def make(folder: Path) -> Results:
+        keys = ", ".join(f'"data.{key}" = {json.dumps(value)}' for key, value in data.items())
+        together = f"together = [{json.dumps([f'data.{key}' for key in data])}]" if len(data) > 1 else ""
+        question = f'[[question]]\nid = "relu"\nasks = "?"\n{together}\narms.relu = {{ {keys} }}\n'
+        results = _written(question, {"control": 0.9})(folder)
+        (known,) = (results.folder / "data").iterdir()
+        test = results.test_set(known.stem)
+        results.write_test_set("0" * 64, replace(test, images=test.images[:, :, ::-1]))
+        for run in results.runs("relu"):
+            config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
+            (run.folder / "config.json").write_text(json.dumps(config | {"data_fingerprint": "0" * 64}), "utf-8")
+        return results
+
+    return make
 
 
 def _with_logits(change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]) -> Make:
@@ -131,6 +151,14 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
     ("P011", _written(RELU, {"control": 0.9, "relu": 0.02}), FINE, "relu", "2 of 2 runs did no better"),
     ("P012", _written(RELU, {"control": 0.1, "relu": 0.9}), FINE, "control", "says nothing"),
     ("P013", _with_other_labels, FINE, "relu", "other images than the control"),
+    (
+        "P013",
+        _with_other_photos(group="numbering"),
+        _with_other_photos(size=28),
+        "relu",
+        "other images than the control",
+    ),
+    ("P013", _with_other_photos(name="fashion-mnist"), FINE, "relu", "other images than the control"),
     ("P028", _with_logits(_never_3), FINE, "relu", "1 of 2 runs never predicts class `3`."),
     (
         "P029",

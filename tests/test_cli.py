@@ -47,7 +47,10 @@ LONG = (
 VERDICTS: dict[str, Any] = {
     "format": 1,
     "experiment": "small",
-    "arms": {"control": {"runs": 12, "test_accuracy": {"mean": 0.98765, "ci95": [0.98, 0.995]}}},
+    "arms": {
+        name: {"runs": 12, "test_accuracy": {"mean": 0.98765, "ci95": [0.98, 0.995]}}
+        for name in ("control", "relu", "long", "nothing")
+    },
     "questions": [
         {
             "id": "relu",
@@ -95,7 +98,8 @@ def file(tmp_path: Path) -> str:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    results = Results.create(tmp_path / "results", Experiment.parse(EXPERIMENT), {})
+    others = 'arms.long = { "train.epochs" = 30 }\narms.nothing = { "train.epochs" = 1 }\n'
+    results = Results.create(tmp_path / "results", Experiment.parse(EXPERIMENT + others), {})
     results.write_json("verdicts.json", VERDICTS)
     return results
 
@@ -449,11 +453,11 @@ def test_the_gate_refuses_what_there_is_not(
 
 
 def test_the_gate_is_not_met_where_nothing_is_compared(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
-    question = {"id": "rate", "comparisons": [], "sweep": {"reason": "The control's own value is the best."}}
+    question = {"id": "relu", "comparisons": [], "sweep": {"reason": "The control's own value is the best."}}
     results.write_json("verdicts.json", VERDICTS | {"questions": [question]})
-    assert main(["gate", str(results.folder), "--question", "rate", "--expect", "equivalent"]) == 3
+    assert main(["gate", str(results.folder), "--question", "relu", "--expect", "equivalent"]) == 3
     printed = capsys.readouterr()
-    assert printed.out == "rate: no arm is compared. The control's own value is the best.\n"
+    assert printed.out == "relu: no arm is compared. The control's own value is the best.\n"
     assert "1 of 1 is not" in printed.err
 
 

@@ -175,7 +175,10 @@ def test_the_model_card(lenet: Path, tmp_path: Path) -> None:
         "verdicts.json",
         {
             "format": 1,
-            "arms": {"control": {"test_accuracy": row, "test_loss": row | {"ci95_kind": "wilson"}}},
+            "arms": {
+                arm: {"test_accuracy": row, "test_loss": row | {"ci95_kind": "wilson"}}
+                for arm in results.experiment.arms
+            },
             "questions": [{"id": "order", "comparisons": [comparison]}],
             "checks": [
                 check,

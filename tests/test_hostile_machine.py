@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -357,6 +358,31 @@ def test_commands_that_train_say_that_they_go_on(
         signal.signal(signal.SIGINT, before)
     goes_on = "interrupted: finished epochs are kept, and the same command goes on from there.\n"
     assert capsys.readouterr().err.endswith(goes_on)
+
+
+def test_a_report_of_runs_that_are_gone_leaves_what_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = write_results(tmp_path / "result", example_experiment(seeds=2), {"control": 0.9})
+    assert main(["report", str(results.folder)]) == 0
+    shutil.rmtree(results.folder / "runs")
+    before = {path: path.read_bytes() for path in results.folder.rglob("*") if path.is_file()}
+    assert main(["report", str(results.folder)]) == 2
+    assert "only verdicts and report are kept, which stay as they are" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in results.folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("where", ["", "    def __init__(self):\n        "])
+def test_a_network_that_ends_the_program_is_an_error(
+    where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends, net = 'raise SystemExit("needs a GPU")\n', "class Net(nn.Module):\n"
+    text = f"{net}{where}{ends}" if where else f"{ends}{net}    pass\n"
+    (tmp_path / "net.py").write_text(f"from torch import nn\n{text}", encoding="utf-8")
+    file = tmp_path / "exp.toml"
+    file.write_text(TUNED.replace('"lenet5"', f'"{tmp_path / "net.py"}:Net"'), encoding="utf-8")
+    assert main(["plan", str(file)]) == 2
+    assert "raised SystemExit: needs a GPU" in capsys.readouterr().err
 
 
 def test_the_page_names_tests_that_exist() -> None:

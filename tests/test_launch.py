@@ -183,9 +183,22 @@ def test_ctrl_c_leaves_whole_epochs(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_running_again_trains_nothing(uninterrupted: Path, tiny: Path) -> None:
-    times = {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*/*")}
+    kept = [uninterrupted / "environment.json", uninterrupted / "sessions.jsonl", *uninterrupted.glob("runs/*/*/*")]
+    (uninterrupted / "environment.json").write_text('{"processor": "that of the runs", "packages": {}}', "utf-8")
+    times = {path: path.stat().st_mtime_ns for path in kept}
     conduct.run(Experiment.load(tiny), RunOptions(out=uninterrupted, workers=1))
-    assert times == {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*/*")}
+    assert times == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_what_was_not_looked_at_is_looked_at_by_the_next_call(tiny: Path, tmp_path: Path) -> None:
+    settings = ["control.train.epochs=1", "experiment.seeds=1"]
+    results = conduct.run(Experiment.load(tiny, settings), RunOptions(out=tmp_path / "out"))
+    found = results.facts()
+    assert found is not None and found.unseen == () and len(found.models) == 3
+    content = json.loads((results.folder / "facts.json").read_text(encoding="utf-8"))
+    former = content | {"models": content["models"][:1], "of": "of a former design"}
+    (results.folder / "facts.json").write_text(json.dumps(former), encoding="utf-8")
+    assert conduct.run(Experiment.load(tiny, settings), RunOptions(out=tmp_path / "out")).facts() == found
 
 
 def test_another_recipe_sets_the_old_run_aside(tiny: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from paribus.errors import StoreError
 from paribus.experiment import Experiment, RunSpec
-from paribus.store import Checkpoint, EpochRecord, Predictions, Results, RunResult, TestSet
+from paribus.store import Checkpoint, EpochRecord, Predictions, Results, RunResult, TestSet, files
 
 EXPERIMENT = """
 [experiment]
@@ -150,6 +150,39 @@ def test_a_run_of_another_recipe_is_set_aside_and_kept(results: Results) -> None
         assert (kept / "result.json").is_file()
         results.begin(old)
         finish(results, old)
+
+
+def test_a_finished_run_that_was_set_aside_is_never_replaced(results: Results) -> None:
+    old, new = spec_of(results), spec_of(results, engine="torch-2")
+    finish(results, old)
+    results.begin(new)
+    results.begin(old)  # Interrupted at once, and set aside again.
+    results.begin(new)
+    kept = sorted((results.folder / "superseded" / "control").glob(f"0-{old.digest[:8]}*"))
+    assert [(each / "result.json").is_file() for each in kept] == [True, False]
+
+
+def test_what_is_tried_again_has_not_failed(results: Results) -> None:
+    results.begin(spec_of(results)).fail("out of memory")
+    assert results.state(spec_of(results)) == "failed"
+    results.begin(spec_of(results))
+    assert results.state(spec_of(results)) == "partial" and results.failures("control") == {}
+
+
+def test_a_run_that_is_set_aside_while_it_is_read_is_none(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(results)
+    results.begin(spec).epoch(record_of(1), 0.5, {})
+    so_far = results.run_so_far("control", 0)
+    assert so_far is not None and len(so_far.epochs) == 1
+    read = files.read_lines
+
+    def set_aside(path: Path) -> list[dict[str, Any]]:
+        if path.name == "epochs.jsonl":
+            results.set_aside(spec_of(results, engine="torch-2"))
+        return read(path)
+
+    monkeypatch.setattr(files, "read_lines", set_aside)
+    assert results.run_so_far("control", 0) is None
 
 
 def test_a_run_without_a_checkpoint_begins_anew(results: Results) -> None:

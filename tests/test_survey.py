@@ -22,7 +22,7 @@ from paribus.config import Activation, DataConfig, ModelConfig, Pooling, Value
 from paribus.data import Dataset, Split
 from paribus.errors import DataError, StoreError
 from paribus.experiment import Arm, Experiment
-from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts
+from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts, looked_at
 from paribus.models import build_model
 from paribus.store import Results
 from paribus.survey import copies, near_copies, survey
@@ -281,7 +281,21 @@ def test_what_cannot_be_looked_at_is_named() -> None:
     def refuse(config: DataConfig) -> Dataset:
         raise DataError("It is not here.")
 
-    assert survey(EXPERIMENT, refuse) == Facts(unseen=("The data `digits`: It is not here.",))
+    unseen = ("The data `digits`: It is not here.",)
+    assert survey(EXPERIMENT, refuse) == Facts(unseen=unseen, of=looked_at(EXPERIMENT))
+
+
+def test_facts_of_a_former_design_say_so(tmp_path: Path) -> None:
+    results = Results.create(tmp_path / "result", EXPERIMENT, {})
+    results.write_facts(Facts(of=looked_at(EXPERIMENT)))
+    assert results.facts() == Facts(of=looked_at(EXPERIMENT))
+    more = Results(results.folder, dataclasses.replace(EXPERIMENT, seeds=(0, 1, 2, 3)))
+    assert more.facts() == results.facts(), "the first seed is the same"
+    factors: dict[str, Value] = {"model.dropout": 0.5}
+    arms = {**EXPERIMENT.arms, "drop": Arm("drop", factors, EXPERIMENT.control.with_factors(factors))}
+    changed = Results(results.folder, dataclasses.replace(EXPERIMENT, arms=arms)).facts()
+    assert changed is not None
+    assert changed.unseen == ("what was changed in the experiment after data and networks had been looked at.",)
 
 
 def test_a_network_that_views_maps_as_rows_is_observed(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from scipy import optimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -207,6 +210,27 @@ def test_features_must_be_finite() -> None:
     values[3, 1] = np.nan
     with pytest.raises(DataError, match=r"Features must be finite, but some are not"):
         fit_logistic(values, labels, 2, 0.1)
+
+
+@pytest.mark.parametrize(("slope", "is_found"), [(5e-8, True), (1e-3, False)])
+def test_a_line_search_that_fails_has_converged_where_it_is_flat(
+    slope: float, is_found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved = optimize.minimize
+
+    def fail_at_the_end(*given: Any, **options: Any) -> optimize.OptimizeResult:
+        end = solved(*given, **options)
+        end.update(success=False, status=2, message="ABNORMAL: ", jac=np.full_like(end.x, slope))
+        return end
+
+    values, labels = _examples(40, 6, 3)
+    expected = fit_logistic(values, labels, 3, 1.0)
+    monkeypatch.setattr(optimize, "minimize", fail_at_the_end)
+    if is_found:
+        assert np.array_equal(fit_logistic(values, labels, 3, 1.0).weight, expected.weight)
+    else:
+        with pytest.raises(ModelError, match="L-BFGS must converge"):
+            fit_logistic(values, labels, 3, 1.0)
 
 
 def test_it_says_where_it_does_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:

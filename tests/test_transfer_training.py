@@ -27,6 +27,7 @@ from paribus.experiment import Experiment
 from paribus.launch import ahead, conduct
 from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
+from paribus.store import Checkpoint
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
 from paribus.transfer import Extractor, LogisticHead, build_backbone, choose_strength, fit_logistic, majority
 from pretrained import SIZE, tiny_weights, write_weights
@@ -296,6 +297,16 @@ def test_a_backbone_is_built_once_and_only_for_who_looks_at_images(
     fit_one(FeaturesEngine(), spec_for(recipe(sidecar)))
     solved_head(spec_for(recipe(sidecar, train="all", start="head")), DATASET)
     assert built == [SIDE]
+
+
+def test_a_head_that_lacks_only_its_result_is_not_recorded_twice(sidecar: str) -> None:
+    spec = spec_for(recipe(sidecar))
+    record, end = FeaturesEngine().fit([spec], DATASET, {})
+    assert isinstance(record, EpochEnd) and isinstance(end, RunEnd)
+    (again,) = FeaturesEngine().fit([spec], DATASET, {spec.digest: Checkpoint(1, record.state)})
+    assert isinstance(again, RunEnd)
+    assert again.result.test_loss == end.result.test_loss
+    assert again.predictions.logits.tobytes() == end.predictions.logits.tobytes()
 
 
 HEADS_ON_DIGITS = """

@@ -25,9 +25,10 @@ from paribus.errors import RunError
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, RunSpec
 from paribus.launch import conduct, equal_seconds
 from paribus.launch.conduct import RunOptions
+from paribus.launch.launcher import Pack
 from paribus.launch.local import LocalLauncher
 from paribus.launch.packs import Supplies
-from paribus.store import Checkpoint, Results
+from paribus.store import Checkpoint, EpochsChoice, Results
 from paribus.testing.engines import DATASET, check_engine, spec_for
 
 TINY = """
@@ -212,10 +213,10 @@ def test_an_arm_that_cannot_be_tuned_costs_only_itself(tmp_path: Path) -> None:
 
 
 def test_equal_seconds_are_measured_and_rounded_down() -> None:
-    choice = equal_seconds.choice_from(((1.0, 0.5), (3.0, 1.0), (1.0, 0.4)), 3, "torch-1")
+    choice = equal_seconds.choice_from(((1.0, 0.5), (3.0, 1.0), (1.0, 0.4)), 3, ("torch-1", "torch-1"))
     assert (choice.ratio, choice.epochs) == (2.5, 7)
     assert (choice.control_seconds_per_epoch, choice.seconds_per_epoch) == (1.0, 0.5)
-    assert equal_seconds.choice_from(((1.0, 10.0),), 3, "torch-1").epochs == 1
+    assert equal_seconds.choice_from(((1.0, 10.0),), 3, ("torch-1", "torch-1")).epochs == 1
 
 
 def test_epochs_of_both_are_timed_in_turn(tmp_path: Path) -> None:
@@ -302,9 +303,63 @@ def test_epochs_are_timed_before_anything_else_goes_on(tmp_path: Path, monkeypat
     monkeypatch.setattr(conduct, "SurveyProcess", lambda *_: note("surveyed"))
     monkeypatch.setattr(LocalLauncher, "start", lambda *_: note("started"))
     text = TINY.replace("momentum-retuned", "momentum-seconds").replace('"optim.lr" = "retune"', EQUAL_SECONDS)
-    with pytest.raises(RunError, match="timed"):
+    with pytest.raises(RunError, match="surveyed"):
         conduct.run(Experiment.parse(text.replace('"optim.lr"]', '"train.epochs"]')), RunOptions(out=tmp_path / "out"))
-    assert done == ["timed"]
+    assert done == ["timed", "surveyed"]
+
+
+NETS = {
+    "Printing": "        print('.', end='')\n        return self.fc(x.flatten(1))\n",
+    "Leaving": "        raise SystemExit(0)\n",
+}
+SECONDS = """
+[experiment]
+name = "seconds"
+seeds = 1
+margin = 0.01
+[control]
+data = { name = "digits", size = 28, val = 50, train_size = 100 }
+model = { name = "lenet5" }
+optim = { lr = 0.1 }
+train = { epochs = 2 }
+"""
+
+
+def test_an_arm_that_cannot_be_timed_costs_only_its_own_runs(tmp_path: Path) -> None:
+    asked = []
+    for name, body in NETS.items():
+        (tmp_path / f"{name}.py").write_text(
+            f"from torch import nn\nclass {name}(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+            f"        self.fc = nn.Linear(784, 10)\n    def forward(self, x):\n{body}",
+            encoding="utf-8",
+        )
+        factors = f'"model.name" = "{tmp_path / name}.py:{name}", {EQUAL_SECONDS}'
+        asked.append(f'[[question]]\nid = "{name}"\nasks = "?"\ntogether = [["model.name", "train.epochs"]]\n')
+        asked.append(f"arms.{name.lower()} = {{ {factors} }}\n")
+    with pytest.raises(RunError, match=r"1 of 3 failed(.|\n)*leaving(.|\n)*must be timed(.|\n)*exit status 0") as told:
+        conduct.run(Experiment.parse(SECONDS + "".join(asked)), RunOptions(out=tmp_path / "out"))
+    assert "failure.txt" not in str(told.value)
+    results = Results.open(tmp_path / "out")
+    assert len(results.runs("control")) == len(results.runs("printing")) == 1
+    assert results.experiment.arms["leaving"].recipe.unfound == ("train.epochs",)
+    assert "No run has finished of leaving" in (results.folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_epochs_are_found_anew_for_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = []
+
+    def choose(control: Pack, arm: Pack, epochs: int) -> EpochsChoice:
+        timed.append((control.engine, arm.engine))
+        engines = control.specs[0].engine, arm.specs[0].engine
+        return equal_seconds.choice_from(((1.0, 1.0),), epochs, engines)
+
+    monkeypatch.setattr(equal_seconds, "choose", choose)
+    question = '[[question]]\nid = "relu"\nasks = "?"\ntogether = [["model.activation", "train.epochs"]]\n'
+    arm = f'arms.relu = {{ "model.activation" = "relu", {EQUAL_SECONDS} }}\n'
+    experiment = Experiment.parse(SECONDS + question + arm)
+    for engine in ("torch", "torch", "native"):
+        conduct.run(experiment, RunOptions(out=tmp_path / "out", engine=engine))
+    assert timed == [("torch", "torch"), ("native", "native")]
 
 
 def test_a_data_set_without_test_is_whole_otherwise() -> None:

@@ -51,6 +51,17 @@ def training(tmp_path: Path) -> Results:
     return write_training(tmp_path / "training")
 
 
+def test_verdicts_of_a_former_design_are_not_shown(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "example", tmp_path / "example")
+    path = tmp_path / "example" / "experiment.toml"
+    former = overview("example", Results.open(path.parent), Memory())
+    assert former.questions[0].comparisons
+    path.write_text(path.read_text(encoding="utf-8").replace("arms.relu", "arms.rectified"), encoding="utf-8")
+    about = overview("example", Results.open(path.parent), Memory())
+    assert [question.comparisons for question in about.questions] == [[] for _ in about.questions]
+    assert {row.verdict.text for row in verdict_rows(about)} == {"no verdict yet"}
+
+
 def test_two_sides_are_compared_as_the_verdicts_would(finished: Path) -> None:
     results = Results.open(finished / "example")
     found = versus.confront(results, Memory(), "control", "relu")

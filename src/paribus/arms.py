@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class ArmRuns:
     """The finished and diverged runs of one arm, in the order of the seeds.
 
     `correct` (0 or 1) and `loss` (nats, infinite where a logit is not finite) are (n, m) for n runs on m test examples;
-    `labels` is (m,). Without runs they are empty. `class_names` are those of the test set.
+    `labels` is (m,). Without runs they are empty. `class_names` are those of the test set, and `test_images` is the
+    same for arms that were tested on the same images, at whatever size.
     """
 
     name: str
@@ -33,6 +35,11 @@ class ArmRuns:
     loss: Floats
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...] = ()
+    test_images: str = ""
+
+    def is_paired_with(self, other: ArmRuns) -> bool:
+        """Whether both were tested on the same images, so that they can be compared image by image."""
+        return self.test_images == other.test_images and np.array_equal(self.labels, other.labels)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -56,10 +63,35 @@ def load(results: Results) -> dict[str, ArmRuns]:
     Raises:
         StoreError: If runs of one arm were tested on different examples.
     """
-    return {name: _load_arm(results, name) for name in results.experiment.arms}
+    images = images_tested_on(results)
+    return {name: _load_arm(results, name, images.get(name, "")) for name in results.experiment.arms}
 
 
-def _load_arm(results: Results, name: str) -> ArmRuns:
+def images_tested_on(results: Results) -> dict[str, str]:
+    """Say by arm, of those that have runs, which images they were tested on: the same words for the same images.
+
+    Images are the same where one source's test split is read or drawn in the same way, at whatever size, and where they
+    are the same to the last pixel.
+    """
+    found, prints = {}, {}
+    for name, arm in results.experiment.arms.items():
+        runs, config = results.runs(name), arm.recipe.data
+        if runs:
+            found[name] = f"{config.name}, test = {config.test}, group = {config.group}"
+            prints[name] = str(runs[0].config()["data_fingerprint"])
+    if len(set(found.values())) > 1:
+        alike: dict[str, str] = {}
+        contents = {each: _digest(results.test_set(each).images) for each in sorted(set(prints.values()))}
+        for name, words in found.items():
+            found[name] = alike.setdefault(contents[prints[name]], words)
+    return found
+
+
+def _digest(images: npt.NDArray[np.uint8]) -> str:
+    return hashlib.sha256(f"{images.shape}".encode() + np.ascontiguousarray(images).tobytes()).hexdigest()
+
+
+def _load_arm(results: Results, name: str, images: str) -> ArmRuns:
     runs = tuple(results.runs(name))
     predictions = [run.predictions() for run in runs]
     if not predictions:
@@ -74,7 +106,7 @@ def _load_arm(results: Results, name: str) -> ArmRuns:
     correct = np.stack([each.correct for each in predictions]).astype(np.float64)
     loss = np.stack([cross_entropy(each.logits, each.labels) for each in predictions])
     class_names = results.class_names(runs[0].config()["data_fingerprint"])
-    return ArmRuns(name, runs, correct, loss, labels, class_names)
+    return ArmRuns(name, runs, correct, loss, labels, class_names, images)
 
 
 def summary(arm: ArmRuns) -> dict[str, Any]:

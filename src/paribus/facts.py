@@ -5,8 +5,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from paribus.experiment import Experiment
+
+
+def looked_at(experiment: Experiment) -> str:
+    """Return a digest of all that is looked at: each arm's images and network, split and drawn by the first seed."""
+    recipes = {name: arm.recipe.identity() for name, arm in experiment.arms.items()}
+    tables = {name: (recipe["data"], recipe["model"]) for name, recipe in recipes.items()}
+    return hashlib.sha256(json.dumps([experiment.seeds[0], tables], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -91,12 +102,16 @@ class BrokenModel:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything measured before training; `unseen` says, in sentences, what could not be looked at and why."""
+    """Everything measured before training; `unseen` says, in sentences, what could not be looked at and why.
+
+    `of` is `looked_at` of the experiment that was looked at; empty in those of earlier versions.
+    """
 
     data: tuple[DataFacts, ...] = ()
     models: tuple[ModelFacts, ...] = ()
     unseen: tuple[str, ...] = ()
     broken: tuple[BrokenModel, ...] = ()
+    of: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `facts.json`."""

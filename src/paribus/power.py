@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-
 from paribus.arms import ArmRuns
 from paribus.checks import comparisons_planned, expected_accuracy
 from paribus.experiment import CONTROL, Experiment
@@ -93,7 +91,7 @@ def _measured(experiment: Experiment, arms: Mapping[str, ArmRuns]) -> list[Varia
     found = []
     for name in dict.fromkeys(name for question in asked for name in question.arms if name != CONTROL):
         arm, against = arms.get(name), arms.get(experiment.baseline(name))
-        if arm is None or against is None or not np.array_equal(arm.labels, against.labels):
+        if arm is None or against is None or not arm.is_paired_with(against):
             continue
         seeds = [seed for seed in arm.seeds if seed in against.seeds]
         if len(seeds) < 2:

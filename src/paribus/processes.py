@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 THREADS = 1
 """Of a process that trains; the launcher fills the cores with processes."""
@@ -45,6 +46,13 @@ def import_beside(modules: Sequence[str]) -> None:
             importlib.import_module(name)
 
     threading.Thread(target=work, daemon=True).start()
+
+
+def take_stdout() -> TextIO:
+    """Return what was stdout, for one's own lines; what networks and libraries print goes to stderr from now on."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
 
 
 @contextlib.contextmanager

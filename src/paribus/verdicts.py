@@ -103,7 +103,7 @@ def compute(results: Results) -> dict[str, Any]:
         "margin": experiment.margin,
         "seeds": list(experiment.seeds),
         "comparisons_counted": len(family),
-        "arms": {name: summary(arm) for name, arm in arms.items()},
+        "arms": {name: summary(arm) | {"recipe": experiment.arms[name].recipe.digest()} for name, arm in arms.items()},
         "questions": questions,
         "checks": [asdict(finding) | {"level": finding.level, "title": finding.title} for finding in findings],
     }
@@ -137,7 +137,7 @@ def _analyse(arm: ArmRuns, control: ArmRuns, metric: Metric) -> _Analysis:
         missing = [each.name for each in (arm, control) if not each.runs]
         what = f"{named(missing)} never ran" if missing else "no seed has a run of both arms"
         return _Analysis(arm.name, control.name, metric, 0, reason=f"There is nothing to compare: {what}.")
-    if not np.array_equal(arm.labels, control.labels):
+    if not arm.is_paired_with(control):
         reason = "The arms were tested on different images."
         return _Analysis(arm.name, control.name, metric, len(seeds), reason=reason)
     first, second = arm.scores(metric, seeds), control.scores(metric, seeds)

@@ -110,7 +110,7 @@ class Teller:
 
     def _missing(self, request: Request, figures: Mapping[str, Figure | None]) -> Iterator[str]:
         absent = [name for name in request.experiments if name not in self.stored.materials]
-        yield from (f"`{name}` has not been run." for name in absent)
+        yield from (f"`{name}` {self.stored.why_lacking(name)}." for name in absent)
         for source in request.sources:
             if source.experiment not in absent and self._found(source) is None:
                 yield f"`{source.experiment}` was run without the question `{source.question}`."

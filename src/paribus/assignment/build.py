@@ -14,6 +14,7 @@ from paribus.experiment import CONTROL
 from paribus.report.build import summary_rows
 from paribus.report.material import Material
 from paribus.report.page import Cell, Table
+from paribus.store import WallTime
 from paribus.wording import NOTHING, count, duration, interval, listed, percent
 
 
@@ -37,21 +38,28 @@ def build(stored: Stored) -> Document:
 def _facts(stored: Stored) -> Iterator[tuple[str, str]]:
     about = [each.results.environment for each in stored.materials.values()]
     yield "Experiments", listed(list(stored.materials)) or "none has been run"
-    absent = [name for name in EXPERIMENTS if name not in stored.materials]
+    absent = _absent(stored)
     if absent:
         yield "Not run", listed(absent)
+    if stored.changed:
+        yield "Changed and not finished", listed(list(stored.changed))
     runs = sum(_runs(material) for material in stored.materials.values())
     yield "Runs", f"{runs:,}"
     trained = sum(map(_seconds, stored.materials.values()))
     yield "Training time", f"{duration(trained)}, all runs one after another, searches for rates not counted"
-    walls = {name: each.results.wall_seconds() for name, each in stored.materials.items()}
-    known = {name: seconds for name, seconds in walls.items() if seconds is not None}
+    walls = {name: each.results.wall_time() for name, each in stored.materials.items()}
+    known = {name: wall for name, wall in walls.items() if wall is not None}
     if known:
+        least = "" if all(_is_whole(wall, stored.materials[name]) for name, wall in known.items()) else "at least "
         partly = "" if len(known) == len(walls) else f" for {listed(list(known))}; not kept for the others"
-        yield "Wall time", f"{duration(sum(known.values()))}{partly}"
+        yield "Wall time", f"{least}{duration(sum(wall.seconds for wall in known.values()))}{partly}"
     for what, key in (("Processor", "processor"), ("Python", "python")):
         yield what, listed(sorted({str(each[key]) for each in about})) or NOTHING
     yield "torch", listed(sorted({str(each["packages"]["torch"]) for each in about})) or NOTHING
+
+
+def _absent(stored: Stored) -> list[str]:
+    return [name for name in EXPERIMENTS if name not in stored.materials and name not in stored.changed]
 
 
 def _summary(stored: Stored, answers: tuple[Answer, ...]) -> Table:
@@ -88,7 +96,8 @@ def _verdict_rows(stored: Stored, request: Request) -> list[tuple[Cell, ...]]:
     control = stored.materials.get(request.control_of or "")
     nothing = Cell(NOTHING)
     if control is None:
-        return [(Cell("not run"), Cell("", listed(request.experiments)), nothing, nothing)]
+        state = "not finished" if request.control_of in stored.changed else "not run"
+        return [(Cell(state), Cell("", listed(request.experiments)), nothing, nothing)]
     accuracy = control.verdicts["arms"][CONTROL]["test_accuracy"]
     if accuracy["mean"] is None:
         return [(Cell("no verdict", "runs are missing"), Cell(CONTROL, request.control_of or ""), nothing, nothing)]
@@ -101,10 +110,10 @@ def _limits(stored: Stored) -> Iterator[str]:
     if stored.is_quick:
         yield quick.WARNING
     yield from _LIMITS
-    absent = [name for name in EXPERIMENTS if name not in stored.materials]
-    if absent:
-        verb = "has" if len(absent) == 1 else "have"
-        yield f"{listed([f'`{name}`' for name in absent])} {verb} not been run, so nothing is said there."
+    for names, been in ((_absent(stored), "not been run"), (stored.changed, "been changed and not finished")):
+        if names:
+            verb = "has" if len(names) == 1 else "have"
+            yield f"{listed([f'`{name}`' for name in names])} {verb} {been}, so nothing is said there."
     for name, material in stored.materials.items():
         asked, made = experiment_of(name, is_quick=stored.is_quick).seeds, material.experiment.seeds
         if len(made) < len(asked):
@@ -120,20 +129,31 @@ def _environments(stored: Stored) -> Table:
 
 def _environment(stored: Stored, name: str, material: Material) -> tuple[Cell, ...]:
     about: Mapping[str, Any] = material.results.environment
-    wall = material.results.wall_seconds()
+    wall = material.results.wall_time()
     packages = {key: value for key, value in about["packages"].items() if value is not None}
     versions = ", ".join(f"{key} {value}" for key, value in {"Python": about["python"], **packages}.items())
     return (
         Cell(name, href=stored.report_of(name)),
         Cell(f"{_runs(material):,}"),
         Cell(duration(_seconds(material))),
-        Cell(NOTHING if wall is None else duration(wall)),
+        Cell(_wall_text(wall, material)),
         Cell(str(about["processor"]), count(about["cores"], "core")),
         Cell(str(about["workers"]), f"{count(about['threads_per_run'], 'thread')} each"),
         Cell(str(about["engine"])),
         Cell("", versions),
         Cell(about["git_commit"] or NOTHING),
     )
+
+
+def _wall_text(wall: WallTime | None, material: Material) -> str:
+    if wall is None:
+        return NOTHING
+    return duration(wall.seconds) if _is_whole(wall, material) else f"at least {duration(wall.seconds)}"
+
+
+def _is_whole(wall: WallTime, material: Material) -> bool:
+    """Whether no call that trained these runs is missing: none was killed, and none is of before it was kept."""
+    return wall.all_ended and wall.runs >= _runs(material)
 
 
 def _runs(material: Material) -> int:

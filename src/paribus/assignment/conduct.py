@@ -11,7 +11,7 @@ from paribus.assignment.requests import EXPERIMENTS
 from paribus.assignment.stored import Stored, experiment_of
 from paribus.assignment.supplies import require_supplies
 from paribus.assignment.write import Written, write
-from paribus.errors import ConfigError, RunError, nearest
+from paribus.errors import ConfigError, ParibusError, RunError, nearest
 from paribus.experiment import Experiment
 from paribus.launch import conduct as launch
 from paribus.launch.progress import say
@@ -71,13 +71,11 @@ def run(options: Options = Options()) -> Written:
 
 def is_finished(folder: Path, experiment: Experiment) -> bool:
     """Whether a folder holds every run of this very experiment, so that only its report is to be written."""
-    if not (folder / "experiment.toml").is_file():
-        return False
-    stored, asked = Results.open(folder), Results(folder, experiment)
-    if stored.experiment != asked.experiment:
-        return False
-    arms = asked.experiment.arms
-    return all(len(stored.runs(arm)) == len(asked.experiment.seeds_of(arm)) for arm in arms)
+    try:
+        stored, asked = Results.open(folder), Results(folder, experiment)
+    except ParibusError:
+        return False  # There is nothing, or what to do about it is for `run` to say.
+    return stored.experiment == asked.experiment and asked.is_whole()
 
 
 def _train(experiment: Experiment, options: Options) -> list[str]:

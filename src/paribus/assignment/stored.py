@@ -27,11 +27,15 @@ def experiment_of(name: str, *, is_quick: bool) -> Experiment:
 
 @dataclass(frozen=True)
 class Stored:
-    """Results by the shipped experiment's name, those only that have verdicts; `parent` holds all their folders."""
+    """Results by the shipped experiment's name, those only that have verdicts; `parent` holds all their folders.
+
+    `changed` names those whose verdicts are of what the experiment was before it was changed.
+    """
 
     parent: Path
     is_quick: bool
     materials: Mapping[str, Material]
+    changed: tuple[str, ...] = ()
 
     @classmethod
     def gather(cls, parent: Path, *, is_quick: bool) -> Stored:
@@ -40,18 +44,26 @@ class Stored:
         Raises:
             StoreError: If a result cannot be read.
         """
-        found = {}
+        found, changed = {}, []
         for name in EXPERIMENTS:
             folder = parent / folder_name(name, is_quick=is_quick)
-            if (folder / "verdicts.json").is_file():
-                results = Results.open(folder)
-                found[name] = Material.gather(results, results.read_json("verdicts.json"))
-        return cls(parent, is_quick, found)
+            if not (folder / "verdicts.json").is_file():
+                continue
+            results = Results.open(folder)
+            if results.has_verdicts():
+                found[name] = Material.gather(results, results.verdicts())
+            else:
+                changed.append(name)
+        return cls(parent, is_quick, found, tuple(changed))
 
     @property
     def folder(self) -> Path:
         """Where the document is written."""
         return self.parent / folder_name(FOLDER, is_quick=self.is_quick)
+
+    def why_lacking(self, name: str) -> str:
+        """Say why an experiment has no verdicts."""
+        return "was changed and is not finished" if name in self.changed else "has not been run"
 
     def report_of(self, experiment: str) -> str:
         """Return where an experiment's whole report lies, seen from the document: Markdown where only that is kept."""

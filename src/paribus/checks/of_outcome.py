@@ -141,13 +141,13 @@ def control_collapsed(_: Experiment, arms: Arms) -> Places:
 
 
 def other_test_images(_: Experiment, arms: Arms) -> Places:
-    """P013: an arm's test labels are not those of the control."""
+    """P013: an arm's test images are not those of the control."""
     control = arms[CONTROL]
     others = [arm for arm in arms.values() if arm.runs and arm.name != CONTROL]
     if not control.runs or not others:
         return None
     message = "It was tested on other images than the control, so that the two cannot be paired image by image."
-    return [(arm.name, message) for arm in others if not np.array_equal(arm.labels, control.labels)]
+    return [(arm.name, message) for arm in others if not arm.is_paired_with(control)]
 
 
 def dead_classes(_: Experiment, arms: Arms) -> Places:

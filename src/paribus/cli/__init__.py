@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run([argument for argument in given if argument != "--debug"])
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 0
+        if isinstance(end.code, str):
+            _say(f"error: {end.code}")
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else _FAILED
         return _interrupted(given) if status == _INTERRUPTED else status
     except KeyboardInterrupt:  # While a command was still being imported.
         return _interrupted(given)

@@ -7,6 +7,8 @@ value of a factor of `FINDABLE` to be found before its runs.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -330,6 +332,10 @@ class Recipe(Table):
             table: {key: value for key, value in keys.items() if (f"{table}.{key}", value) not in LATER_KEYS.items()}
             for table, keys in tables.items()
         }
+
+    def digest(self) -> str:
+        """Return a digest of `identity`, in 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
 
     def factor(self, name: str) -> Value:
         """Return the value of a factor such as ``"optim.lr"``.

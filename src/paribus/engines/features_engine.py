@@ -88,7 +88,7 @@ class FeaturesEngine(Engine):
     """Solves for heads on the features of frozen backbones, and answers for the baselines that need no training."""
 
     def fit(self, pack: Sequence[RunSpec], dataset: Dataset, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Event]:
-        """Solve for each run; see `Engine.fit`. There is nothing to go on from but the end."""
+        """Solve for each run; see `Engine.fit`. Whoever has its record already, but no result, is solved for again."""
         for spec in pack:
             assert not spec.is_tuning, "a head has no learning rate to be tuned"
             parts = _parts(spec, dataset)
@@ -96,7 +96,8 @@ class FeaturesEngine(Engine):
             solved = _solve(spec, dataset, parts)
             record = _record(solved, parts)
             seconds = time.perf_counter() - start
-            yield EpochEnd(spec, record, seconds, {})
+            if spec.digest not in checkpoints:
+                yield EpochEnd(spec, record, seconds, {})
             result = _result(spec, record, solved, parts, seconds)
             predictions = Predictions(solved.test, parts.test.labels)
             yield RunEnd(spec, result, predictions, solved.weights, usage=_usage(spec, dataset, solved, parts))

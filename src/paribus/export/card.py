@@ -106,7 +106,7 @@ def _arm_row(results: Results | None, arm: str) -> dict[str, Any]:
 
 def _verdicts(results: Results) -> dict[str, Any]:
     # A run may be exported while others of its experiment are still being trained.
-    return results.verdicts() if (results.folder / "verdicts.json").exists() else {}
+    return results.verdicts() if results.has_verdicts() else {}
 
 
 def _checks(results: Results, arm: str) -> list[str]:

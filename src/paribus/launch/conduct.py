@@ -17,7 +17,7 @@ from paribus.config import EPOCHS
 from paribus.engines.native import build
 from paribus.errors import DataError, RunError
 from paribus.experiment import CONTROL, Arm, Experiment
-from paribus.facts import Facts
+from paribus.facts import Facts, looked_at
 from paribus.launch import ahead, environment, tune
 from paribus.launch.launcher import Pack
 from paribus.launch.local import LocalLauncher
@@ -82,14 +82,15 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         names = _engines_of(experiment, supplies)
         about = environment.describe(", ".join(names), launcher.workers, processes.THREADS)
         about |= _left_out(supplies)
-        results = Results.create(results.folder, experiment, about)
+        # Where nothing is trained, the environment stays that of the runs.
+        results = Results.create(results.folder, experiment, about if _lacks_runs(results, supplies) else None)
         _keep_test_sets(results, supplies)
         processes.import_beside(ahead.REPORT)
         with (
             following(results, options.log) as tracker,
             _timed(Trainer(launcher, results, tracker.note), began) as trainer,
         ):
-            tune.find_epochs(results, supplies)
+            tune.find_epochs(supplies, trainer)
             with _surveying(results, supplies):
                 tune.find_rates(supplies, trainer)
                 make_range_tests(results, supplies)
@@ -195,9 +196,14 @@ def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
 
 
 def rebuild(results: Results) -> dict[str, Any]:
-    """Write verdicts.json, report.md and report.html from what the store holds; return the verdicts."""
+    """Write verdicts.json, report.md and report.html from what the store holds; return the verdicts.
+
+    Raises:
+        StoreError: If a file is damaged, or verdicts are all that is left of runs that are gone.
+    """
     from paribus.report import write_report
 
+    results.require_runs()
     content = verdicts.compute(results)
     results.write_json("verdicts.json", content)
     write_report(results, content)
@@ -206,11 +212,12 @@ def rebuild(results: Results) -> dict[str, Any]:
 
 def _raise_failed(trainer: Trainer) -> NoReturn:
     first, folder = trainer.failed[0], trainer.results.folder
-    where = trainer.results.folder_of(first.spec).relative_to(folder)
+    file = trainer.results.folder_of(first.spec) / "failure.txt"
+    where = f", `{file.relative_to(folder)}` there says all" if file.exists() else ""
     raise RunError(
         f"Every run must end, but {len(trainer.failed)} of {trainer.launched} failed. The first is "
-        f"{first.spec.label}: {first.message.strip()}\nThe other runs are kept and reported in `{folder}`, "
-        f"`{where}/failure.txt` there says all. Mend the cause and run the same command again."
+        f"{first.spec.label}: {first.message.strip()}\nThe other runs are kept and reported in `{folder}`{where}. Mend "
+        "the cause and run the same command again."
     )
 
 
@@ -248,8 +255,8 @@ def _timed(trainer: Trainer, began: float) -> Iterator[Trainer]:
     try:
         yield trainer
     finally:
-        if trainer.launched:
-            trainer.results.note_session(time.monotonic() - began)
+        if trainer.has_begun:
+            trainer.results.end_session(time.monotonic() - began, trainer.ended)
 
 
 @contextlib.contextmanager
@@ -260,7 +267,8 @@ def _surveying(results: Results, supplies: Supplies) -> Iterator[None]:
     Where no run is to come and everything has been looked at, nothing is measured anew.
     """
     experiment, known = results.experiment, results.facts()
-    if known is not None and not (known.unseen or known.broken) and not _lacks_runs(results, supplies):
+    is_known = known is not None and not (known.unseen or known.broken) and known.of == looked_at(experiment)
+    if is_known and not _lacks_runs(results, supplies):
         yield
         return
     process = SurveyProcess(experiment, {key: each.folder for key, each in supplies.prepared.items()}, {})

@@ -47,10 +47,11 @@ def choose(control: Pack, arm: Pack, control_epochs: int) -> EpochsChoice:
     Raises:
         RunError: If one of them cannot be trained.
     """
-    return choice_from(_timed(control, arm), control_epochs, control.specs[0].engine)
+    engines = control.specs[0].engine, arm.specs[0].engine
+    return choice_from(_timed(control, arm), control_epochs, engines)
 
 
-def choice_from(rounds: Rounds, control_epochs: int, engine: str) -> EpochsChoice:
+def choice_from(rounds: Rounds, control_epochs: int, engines: tuple[str, str]) -> EpochsChoice:
     """Return the choice that measured rounds of (control, arm) seconds per epoch make."""
     ratio = statistics.median(control / arm for control, arm in rounds)
     return EpochsChoice(
@@ -60,7 +61,8 @@ def choice_from(rounds: Rounds, control_epochs: int, engine: str) -> EpochsChoic
         seconds_per_epoch=statistics.median(arm for _, arm in rounds),
         control_seconds_per_epoch=statistics.median(control for control, _ in rounds),
         rounds=rounds,
-        engine=engine,
+        engine=engines[0],
+        arm_engine=engines[1],
         processor=environment.processor(),
     )
 
@@ -75,18 +77,20 @@ def _timed(control: Pack, arm: Pack) -> Rounds:
         encoding="utf-8",
         check=False,
     )
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
+    lines, said = done.stdout.splitlines(), done.stderr.strip().splitlines()
+    if done.returncode or not lines:
         raise RunError(
             f"Epochs of `{arm.specs[0].arm}` and of the control must be timed to make their seconds equal, but this "
             f"failed: {said[-1] if said else f'exit status {done.returncode}'}. Mend the cause and run the same "
             "command again."
         )
-    return tuple((control_s, arm_s) for control_s, arm_s in json.loads(done.stdout.splitlines()[-1]))
+    return tuple((control_s, arm_s) for control_s, arm_s in json.loads(lines[-1]))
 
 
 def main() -> None:
     """Time the two packs of stdin in turn; the first epoch of each warms up and does not count."""
+    seconds = processes.take_stdout()
+
     import torch
 
     torch.set_num_threads(processes.THREADS)
@@ -96,7 +100,8 @@ def main() -> None:
     start = time.perf_counter()
     while len(rounds) < MOST_ROUNDS and (len(rounds) < LEAST_ROUNDS or time.perf_counter() - start < ENOUGH_S):
         rounds.append((next(control), next(arm)))
-    sys.stdout.write(json.dumps(rounds) + "\n")
+    seconds.write(json.dumps(rounds) + "\n")
+    seconds.flush()
 
 
 def _epoch_seconds(pack: Pack) -> Iterator[float]:

@@ -10,7 +10,7 @@ from paribus import data, engines
 from paribus.config import Recipe
 from paribus.errors import ConfigError
 from paribus.experiment import Experiment, RunSpec
-from paribus.launch.launcher import Pack, RunFailed
+from paribus.launch.launcher import Pack, RunDone, RunFailed
 from paribus.launch.local import LocalLauncher
 from paribus.launch.progress import display
 from paribus.store import Results
@@ -82,13 +82,20 @@ def require_colours(experiment: Experiment, folders: Mapping[str, Path]) -> None
 class Trainer:
     """Trains packs with a launcher into a result folder, shows how far it is, and keeps count of what failed.
 
-    `note` is told of each run of which the store has something new.
+    `note` is told of each run of which the store has something new. `ended` counts runs that did, tuning runs not among
+    them. The first that is launched begins a session of the result folder, and `has_begun` says so.
     """
 
     def __init__(self, launcher: LocalLauncher, results: Results, note: Callable[[RunSpec], None]) -> None:
         self.launcher, self.results, self.note = launcher, results, note
-        self.launched = 0
+        self.launched = self.ended = 0
+        self.has_begun = False
         self.failed: list[RunFailed] = []
+
+    def lose(self, failure: RunFailed) -> None:
+        """Count a run as failed that could not even be launched."""
+        self.launched += 1
+        self.failed.append(failure)
 
     def train(self, packs: Sequence[Pack], *, one_first: bool = False) -> None:
         """Train those of the packs that are not finished; what belongs to other recipes is set aside first.
@@ -101,6 +108,9 @@ class Trainer:
             return
         for spec in specs:
             self.results.set_aside(spec)  # All at once, so that a report never mixes old runs of an arm with new ones.
+        if not self.has_begun:
+            self.results.begin_session()
+            self.has_begun = True
         self.launched += len(open_)
         shown = display(specs, min(self.launcher.workers, len(open_)))
         try:
@@ -109,6 +119,7 @@ class Trainer:
                 self.note(news.spec)
                 if isinstance(news, RunFailed):
                     self.failed.append(news)
+                self.ended += isinstance(news, RunDone) and not news.spec.is_tuning
         finally:
             shown.close()
 

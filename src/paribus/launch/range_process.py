@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -129,8 +128,7 @@ def _line(job: Job) -> str:
 
 def main() -> None:
     """Serve the jobs of stdin; what networks print goes to stderr, and one that asks for input finds none."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    answers = processes.take_stdout()
     jobs = [json.loads(line) for line in sys.stdin]
 
     import torch
@@ -152,7 +150,7 @@ def _answer(job: dict[str, object]) -> dict[str, object]:
         return asdict(range_test(pack.specs[0], load_prepared(pack.dataset), rates))
     except ParibusError as error:
         return {"failure": str(error)}
-    except Exception as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         # Whatever a user's model does wrong must not cost the other tests, and its runs will say it at length.
         return {"failure": f"{type(error).__name__}: {error}"}
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -64,7 +63,7 @@ class SurveyProcess:
         if self._is_closed:
             raise CancelledError
         code = self._process.returncode
-        if code == 0:
+        if code == 0 and said:
             return Facts.from_json(json.loads(said))
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
         return Facts(
@@ -81,8 +80,7 @@ class SurveyProcess:
 
 def main() -> None:
     """Serve one job; what networks print goes to stderr, and one that asks for input finds none."""
-    facts = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    facts = processes.take_stdout()
     job = json.load(sys.stdin)
 
     from paribus.data import Dataset, load_prepared

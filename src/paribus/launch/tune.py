@@ -6,24 +6,33 @@ from dataclasses import replace
 
 from paribus import tuning
 from paribus.config import EPOCHS, RATE
+from paribus.errors import RunError
 from paribus.experiment import CONTROL, Arm
 from paribus.launch import equal_seconds
-from paribus.launch.launcher import Pack
+from paribus.launch.launcher import Pack, RunFailed
 from paribus.launch.packs import Supplies, Trainer
 from paribus.store import MadeFor, Results, TriedRate, Tuning
 
 
-def find_epochs(results: Results, supplies: Supplies) -> None:
+def find_epochs(supplies: Supplies, trainer: Trainer) -> None:
     """Find the epochs that fit in equal seconds, with nothing else going on, and keep them in the result folder.
 
-    What was found for another recipe, data set or model code is set aside first, rates too.
+    What was found for another recipe, data set or model code is set aside first, rates too; epochs that other engines
+    were timed for as well. An arm that cannot be timed stays without, and `trainer.failed` says why.
     """
+    results = trainer.results
     for name, arm in results.experiment.resolve({}).arms.items():
         known = results.tunings.get(name)
-        if arm.to_find and (known is None or known.made_for != _made_for(results, supplies, name)):
+        if arm.to_find and (known is None or not _holds(known, results, supplies, name)):
             results.set_tuning_aside(name)
     for name in [name for name, arm in results.experiment.arms.items() if EPOCHS in arm.recipe.unfound]:
-        _find_epochs(results, supplies, name)
+        control, own = _timing_packs(results, supplies, name)
+        try:
+            choice = equal_seconds.choose(control, own, results.experiment.control.train.epochs)
+        except RunError as error:
+            trainer.lose(RunFailed(own.specs[0], str(error)))
+        else:
+            results.write_tuning(Tuning(name, _made_for(results, supplies, name), epochs=choice))
 
 
 def find_rates(supplies: Supplies, trainer: Trainer) -> None:
@@ -32,7 +41,7 @@ def find_rates(supplies: Supplies, trainer: Trainer) -> None:
     An arm with a tuning run that fails stays without its rate, and `trainer.failed` says why.
     """
     results = trainer.results
-    searches = [_Search(arm, results, supplies) for arm in results.experiment.arms.values() if needs_rate(arm)]
+    searches = [_Search(arm, results, supplies) for arm in results.experiment.arms.values() if _can_be_searched(arm)]
     while searches:
         trainer.train([pack for search in searches for pack in search.packs()])
         lost = {failure.spec.arm for failure in trainer.failed}
@@ -47,6 +56,10 @@ def grid_packs(arm: Arm, results: Results, supplies: Supplies) -> list[Pack]:
 def needs_rate(arm: Arm) -> bool:
     """Whether an arm's learning rate is still to be found."""
     return RATE in arm.recipe.unfound
+
+
+def _can_be_searched(arm: Arm) -> bool:
+    return needs_rate(arm) and EPOCHS not in arm.recipe.unfound
 
 
 class _Search:
@@ -81,14 +94,24 @@ class _Search:
         return True
 
 
-def _find_epochs(results: Results, supplies: Supplies, name: str) -> None:
-    experiment = results.experiment
-    choice = equal_seconds.choose(
-        supplies.pack(CONTROL, equal_seconds.for_timing(experiment.control), 0, is_tuning=True),
-        supplies.pack(name, equal_seconds.for_timing(experiment.arms[name].recipe), 0, is_tuning=True),
-        experiment.control.train.epochs,
+def _holds(known: Tuning, results: Results, supplies: Supplies, name: str) -> bool:
+    """Whether what was found for an arm is found for all that it is today."""
+    if known.made_for != _made_for(results, supplies, name):
+        return False
+    if known.epochs is None:
+        return True
+    engines = [pack.specs[0].engine for pack in _timing_packs(results, supplies, name)]
+    timed = [known.epochs.engine, known.epochs.arm_engine or engines[1]]  # Records of old lack the arm's.
+    return timed == engines
+
+
+def _timing_packs(results: Results, supplies: Supplies, name: str) -> tuple[Pack, Pack]:
+    """Return a run of the control and one of an arm, to be timed beside each other."""
+    arms = results.experiment.arms
+    return (
+        supplies.pack(CONTROL, equal_seconds.for_timing(arms[CONTROL].recipe), 0, is_tuning=True),
+        supplies.pack(name, equal_seconds.for_timing(arms[name].recipe), 0, is_tuning=True),
     )
-    results.write_tuning(Tuning(name, _made_for(results, supplies, name), epochs=choice))
 
 
 def _made_for(results: Results, supplies: Supplies, name: str) -> MadeFor:

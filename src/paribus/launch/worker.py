@@ -28,7 +28,7 @@ from paribus.store import Results, RunWriter
 def main() -> None:
     """Serve packs until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle.
-    packs, news = _take_stdin(), _take_stdout()
+    packs, news = _take_stdin(), processes.take_stdout()
     processes.import_beside(sys.argv[1:])
     requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(packs, requests), daemon=True).start()
@@ -49,7 +49,7 @@ def _train(pack: Pack, folder: Path, news: TextIO) -> None:
         _fit(pack, writers, news)
     except StoreError:
         raise
-    except Exception as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         # Whatever a user's model or data does wrong must cost its own runs only, with the reason kept in the store.
         is_ours = isinstance(error, ParibusError)
         message = str(error) if is_ours else told_of_machine(error) or f"{type(error).__name__}: {error}"
@@ -98,13 +98,6 @@ def _take_stdin() -> TextIO:
     os.dup2(nothing, 0)
     os.close(nothing)
     return packs
-
-
-def _take_stdout() -> TextIO:
-    """Keep the real stdout for news; what models or libraries print goes to stderr."""
-    news = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return news
 
 
 def _listen(packs: TextIO, requests: queue.Queue[str]) -> None:

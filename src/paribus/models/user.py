@@ -75,7 +75,7 @@ def user_model(config: ModelConfig, image_shape: tuple[int, int, int], num_class
     arguments = _arguments(config, kind, {"image_shape": image_shape, "num_classes": num_classes})
     try:
         return kind(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"`{config.name}` must be constructed with {', '.join(arguments) or 'no arguments'}, but its constructor "
             f"raised {type(error).__name__}: {error}"
@@ -107,7 +107,7 @@ def _import(name: str) -> ModuleType:
         if not where.endswith(".py"):
             return importlib.import_module(where)
         return _import_file(source)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"`{where}` must import without error, but raised {type(error).__name__}: {error}") from error
 
 
@@ -135,7 +135,7 @@ def _source(name: str) -> Path:
         return path
     try:
         spec = importlib.util.find_spec(where) if where else None
-    except Exception as error:  # Looking for a submodule runs its package.
+    except (Exception, SystemExit) as error:  # Looking for a submodule runs its package.
         raise ModelError(
             f"`model.name` must name a module that can be imported, but `{where}` raised {type(error).__name__}: "
             f"{error}. Install it, or give the path of its file: `path/to/file.py:Class`."

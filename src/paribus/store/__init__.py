@@ -31,11 +31,12 @@ from paribus.store.records import (
     TestSet,
     TuningResult,
     Usage,
+    WallTime,
 )
 from paribus.store.results import Results, State
 from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun
 from paribus.store.tuning import EpochsChoice, MadeFor, RateChoice, TriedRate, Tuning
-from paribus.store.verdict_file import FORMAT, read_verdicts
+from paribus.store.verdict_file import FORMAT, is_of, read_verdicts
 
 __all__ = [
     "FORMAT",
@@ -62,6 +63,8 @@ __all__ = [
     "TuningResult",
     "TuningRun",
     "Usage",
+    "WallTime",
+    "is_of",
     "read_model",
     "read_verdicts",
     "write_model",

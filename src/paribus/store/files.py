@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import zipfile
@@ -118,6 +119,12 @@ def set_aside(folder: Path, path: Path) -> None:
         target = folder / "superseded" / place
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
+
+
+def unused(path: Path) -> Path:
+    """Return a path at which nothing lies: this one, or with the next number behind it."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not each.exists())
 
 
 def make_folder(path: Path) -> None:

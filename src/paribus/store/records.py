@@ -83,6 +83,18 @@ class TuningResult:
 
 
 @dataclass(frozen=True)
+class WallTime:
+    """How long the calls that trained have worked, in seconds, and how many `runs` they have ended.
+
+    `all_ended` says that each of them came to its end, by Ctrl-C too, and was not killed.
+    """
+
+    seconds: float
+    runs: int
+    all_ended: bool
+
+
+@dataclass(frozen=True)
 class Predictions:
     """`predictions.npz`: `logits` float32 (N, num_classes) and `labels` int64 (N,), in the test set's order."""
 

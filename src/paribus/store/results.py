@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import tomllib
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +21,13 @@ from paribus import notebook
 from paribus.config import Recipe
 from paribus.errors import ConfigError, StoreError
 from paribus.experiment import Experiment, RunSpec
-from paribus.facts import Facts
+from paribus.facts import Facts, looked_at
 from paribus.store import files, ranges, tuning
 from paribus.store.ranges import RangeTest
-from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult
+from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult, WallTime
 from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun, epoch_seconds
 from paribus.store.tuning import Tuning
-from paribus.store.verdict_file import read_verdicts
+from paribus.store.verdict_file import is_of, read_verdicts
 
 State = Literal["missing", "partial", "finished", "failed", "superseded"]
 
@@ -43,12 +44,16 @@ class Results:
         self.experiment = experiment.resolve({arm: each.found for arm, each in self.tunings.items()})
 
     @classmethod
-    def create(cls, folder: str | Path, experiment: Experiment, environment: Mapping[str, Any]) -> Results:
-        """Make the folder, or take the one that is there, and write the experiment and the environment into it."""
+    def create(cls, folder: str | Path, experiment: Experiment, environment: Mapping[str, Any] | None) -> Results:
+        """Make the folder, or take the one that is there, and write the experiment and the environment into it.
+
+        None leaves the environment that is there.
+        """
         results = cls(Path(folder), experiment)
         files.make_folder(results.folder)
         files.write(results.folder / "experiment.toml", experiment.to_toml().encode())
-        files.write_json(results.folder / "environment.json", dict(environment))
+        if environment is not None:
+            files.write_json(results.folder / "environment.json", dict(environment))
         return results
 
     @classmethod
@@ -97,13 +102,13 @@ class Results:
             return notebook.page(path)
 
     def __repr__(self) -> str:
-        if not (self.folder / "verdicts.json").exists():
+        if not self.has_verdicts():
             return f"{self._title}: no verdicts yet"
         return f"{self._title}\n{notebook.as_text(self.verdicts())}"
 
     def _repr_html_(self) -> str | None:
         """Show a notebook the verdicts as a table; before there are any, it shows the text."""
-        if not (self.folder / "verdicts.json").exists():
+        if not self.has_verdicts():
             return None
         return notebook.as_html(self._title, self.verdicts())
 
@@ -179,6 +184,33 @@ class Results:
             return "finished"
         return "failed" if (folder / "failure.txt").exists() else "partial"
 
+    def require_runs(self) -> None:
+        """Refuse a folder of which the verdicts are kept but no run: nothing could be computed from it again.
+
+        Raises:
+            StoreError: If this is such a folder.
+        """
+        path = self.folder / "verdicts.json"
+        if (self.folder / "runs").exists() or not path.exists():
+            return
+        if any(arm["runs"] for arm in read_verdicts(path)["arms"].values()):
+            raise StoreError(
+                f"A report is written from runs, but of `{self.folder}` only verdicts and report are kept, which stay "
+                "as they are. Put its folder `runs` back, or train it again into another folder: paribus run --out."
+            )
+
+    def is_whole(self) -> bool:
+        """Whether all runs of the experiment are there with all their parts, and the test sets that they saw."""
+        runs = [run for arm in self.experiment.arms for run in self.runs(arm)]
+        asked = sum(len(self.experiment.seeds_of(arm)) for arm in self.experiment.arms)
+        return len(runs) == asked and all(
+            all((run.folder / name).exists() for name in _WHOLE) and self._test_set_of(run).exists() for run in runs
+        )
+
+    def _test_set_of(self, run: Run) -> Path:
+        fingerprint = files.read_json(run.folder / "config.json").get("data_fingerprint")
+        return self.folder / "data" / f"{fingerprint}.npz"
+
     def count_unfinished(self) -> int:
         """Return how many runs of the experiment have no result yet, of whatever recipe."""
         folders = [self.run_folder(arm, seed) for arm in self.experiment.arms for seed in self.experiment.seeds_of(arm)]
@@ -191,6 +223,7 @@ class Results:
         state = self.state(spec)
         if state != "finished":
             (folder / "result.json").unlink(missing_ok=True)  # Left over where somebody deleted files beside it.
+            (folder / "failure.txt").unlink(missing_ok=True)  # It is tried again.
         if state == "missing":
             files.make_folder(folder)
             content = {
@@ -212,11 +245,9 @@ class Results:
         folder = self.folder_of(spec)
         digest = str(files.read_json(folder / "config.json").get("digest"))[:8]
         place = folder.parent.relative_to(self.folder / ("." if spec.is_tuning else "runs"))
-        target = self.folder / "superseded" / place / f"{folder.name}-{digest}"
+        target = files.unused(self.folder / "superseded" / place / f"{folder.name}-{digest}")
         with files.writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
-                shutil.rmtree(target)
             os.replace(folder, target)
 
     def runs(self, arm: str) -> list[Run]:
@@ -235,8 +266,16 @@ class Results:
     def run_so_far(self, arm: str, seed: int) -> RunSoFar | None:
         """Return a run of the experiment's recipe as far as it has got, None where no epoch of it is done.
 
-        It may be written to meanwhile.
+        It may be written to meanwhile, or be set aside.
         """
+        try:
+            return self._run_so_far(arm, seed)
+        except StoreError:
+            if (self.run_folder(arm, seed) / "times.jsonl").exists():
+                raise
+            return None
+
+    def _run_so_far(self, arm: str, seed: int) -> RunSoFar | None:
         folder, design = self.run_folder(arm, seed), self.experiment.arms.get(arm)
         if design is None or design.recipe.unfound or not (folder / "times.jsonl").exists():
             return None
@@ -247,7 +286,8 @@ class Results:
         result = files.typed(RunResult, files.read_json(path), path) if path.exists() else None
         seconds = epoch_seconds(folder)
         epochs = _epochs(folder)[: len(seconds)]
-        return RunSoFar(config, epochs, seconds, (folder / "times.jsonl").stat().st_mtime, result)
+        with files.reading(folder / "times.jsonl") as times:
+            return RunSoFar(config, epochs, seconds, times.stat().st_mtime, result)
 
     def tuning_run(self, spec: RunSpec) -> TuningRun:
         """Read a tuning run that is finished or diverged."""
@@ -301,18 +341,24 @@ class Results:
                 raise ValueError(f"images {images.shape} and labels {labels.shape} do not belong together")
         return TestSet(images, labels, self.class_names(fingerprint), source)
 
-    def note_session(self, seconds: float) -> None:
-        """Keep how long a call that trained has worked, in seconds of wall time."""
-        files.append(self.folder / _SESSIONS, {"seconds": round(seconds, 1)})
+    def begin_session(self) -> None:
+        """Keep that a call begins to train."""
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        files.append(self.folder / _SESSIONS, {"began": began})
 
-    def wall_seconds(self) -> float | None:
+    def end_session(self, seconds: float, runs: int) -> None:
+        """Keep how long a call that trained has worked, in seconds of wall time, and how many runs it has ended."""
+        files.append(self.folder / _SESSIONS, {"seconds": round(seconds, 1), "runs": runs})
+
+    def wall_time(self) -> WallTime | None:
         """Return how long the calls that trained have worked, all together; None if none has kept it."""
         path = self.folder / _SESSIONS
-        if not path.exists():
-            return None
-        lines = files.read_lines(path)
+        lines = files.read_lines(path) if path.exists() else []
         with files.reading(path):
-            return sum(float(line["seconds"]) for line in lines)
+            ended = [(float(line["seconds"]), int(line["runs"])) for line in lines if "began" not in line]
+        if not ended:
+            return None
+        return WallTime(sum(s for s, _ in ended), sum(runs for _, runs in ended), 2 * len(ended) == len(lines))
 
     def write_facts(self, facts: Facts) -> None:
         """Keep what was measured on data and networks before training."""
@@ -325,7 +371,10 @@ class Results:
             return None
         content = files.read_json(path)
         with files.reading(path):
-            return Facts.from_json(content)
+            facts = Facts.from_json(content)
+        if facts.of in ("", looked_at(self.experiment)):
+            return facts
+        return replace(facts, unseen=(*facts.unseen, _CHANGED))
 
     def class_names(self, fingerprint: str) -> tuple[str, ...]:
         """Read the names of the classes of a data set that runs of this experiment used."""
@@ -353,9 +402,21 @@ class Results:
         """Read `verdicts.json`.
 
         Raises:
-            StoreError: If there is none yet, or it is damaged or of another format.
+            StoreError: If there is none yet, or it is damaged, of another format, or of what the experiment was before
+                it was changed.
         """
-        return read_verdicts(self.folder / "verdicts.json")
+        content = read_verdicts(self.folder / "verdicts.json")
+        if not is_of(content, self.experiment):
+            raise StoreError(
+                f"`{self.folder / 'verdicts.json'}` must be of the experiment as it is now, but is of what it was "
+                f"before it was changed. Run it to its end, or have what there is judged: paribus report {self.folder}"
+            )
+        return content
+
+    def has_verdicts(self) -> bool:
+        """Whether there are verdicts of the experiment as it is now; see `verdicts` for what it raises."""
+        path = self.folder / "verdicts.json"
+        return path.exists() and is_of(read_verdicts(path), self.experiment)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file of the result."""
@@ -381,6 +442,7 @@ def _recipe_in(folder: Path) -> Recipe | None:
 
 
 _SESSIONS = "sessions.jsonl"
+_CHANGED = "what was changed in the experiment after data and networks had been looked at."
 _SAMPLE = 8
 """Test images from which it is judged whether compressing them pays."""
 _WHOLE = ("result.json", "predictions.npz", "model.safetensors", "epochs.jsonl", "times.jsonl")

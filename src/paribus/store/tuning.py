@@ -49,7 +49,8 @@ class EpochsChoice:
     """As many epochs as fit in the control's training time, from epochs of both timed in turn.
 
     Seconds are medians over `rounds`, which hold (control, arm) each; `ratio` is the median over rounds of control by
-    arm. `epochs` is `control_epochs` times it, rounded down, and 1 where not even one fits.
+    arm. `epochs` is `control_epochs` times it, rounded down, and 1 where not even one fits. `engine` trained the
+    control, `arm_engine` the arm; records of old do not tell the latter.
     """
 
     epochs: int
@@ -60,6 +61,7 @@ class EpochsChoice:
     rounds: tuple[tuple[float, float], ...]
     engine: str
     processor: str
+    arm_engine: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from paribus.errors import StoreError
+from paribus.experiment import CONTROL_RETUNED, Experiment
 from paribus.store import files
 
 FORMAT = 1
@@ -32,6 +33,23 @@ def read_verdicts(path: Path) -> dict[str, Any]:
         _require_keys(compared, {"arm": str, "metric": str, "verdict": str})
         _require_keys(content["checks"], {"code": str, "outcome": str})
     return content
+
+
+def is_of(verdicts: Mapping[str, Any], experiment: Experiment) -> bool:
+    """Whether verdicts are of an experiment as it is designed, and not of what it was before it was changed.
+
+    Those of earlier versions tell no recipes; they are judged by the names of arms and questions alone.
+    """
+    arms, questions = verdicts["arms"], verdicts["questions"]
+    asked = {question.id: question.arms for question in experiment.questions}
+    compared = {entry["id"]: {each["arm"] for each in entry["comparisons"]} for entry in questions}
+    recipes = {name: experiment.arms[name].recipe for name in arms if name in experiment.arms}
+    return (
+        arms.keys() - {CONTROL_RETUNED} == experiment.arms.keys() - {CONTROL_RETUNED}
+        and compared.keys() == asked.keys()
+        and all(found <= set(asked[name]) for name, found in compared.items())
+        and all(arms[name].get("recipe", recipe.digest()) == recipe.digest() for name, recipe in recipes.items())
+    )
 
 
 def _require_keys(entries: Iterable[Any], kinds: dict[str, type]) -> None:

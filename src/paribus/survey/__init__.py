@@ -11,7 +11,7 @@ from paribus.config import DataConfig
 from paribus.data import Dataset, Drawn, Split, draw
 from paribus.errors import ModelError, ParibusError
 from paribus.experiment import Arm, Experiment
-from paribus.facts import BrokenModel, DataFacts, Facts, ModelFacts
+from paribus.facts import BrokenModel, DataFacts, Facts, ModelFacts, looked_at
 from paribus.survey.overlap import copies, near_copies, shared_groups
 from paribus.wording import named
 
@@ -49,7 +49,7 @@ def survey(experiment: Experiment, load: Load) -> Facts:
     models = list(_looked_at(networks.values(), seed, unseen))
     seen = tuple(each for each in models if isinstance(each, ModelFacts))
     broken = tuple(each for each in models if isinstance(each, BrokenModel))
-    return Facts(tuple(data), seen, tuple(unseen), broken)
+    return Facts(tuple(data), seen, tuple(unseen), broken, looked_at(experiment))
 
 
 def _looked_at(

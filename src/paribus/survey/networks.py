@@ -38,7 +38,7 @@ def model_facts(model: nn.Module, dataset: Dataset, arms: list[Arm]) -> ModelFac
     images = Normalisation.of(batches.images, chosen).apply(batches.gather(chosen))
     try:
         seen = observe(model, images)
-    except Exception as error:  # A user's network may fail in any way; a run of it then says so in full.
+    except (Exception, SystemExit) as error:  # A user's network may fail in any way; a run of it then says so in full.
         raise ModelError(
             f"`{config.name}` must take a batch of images in training and in evaluation, but raised "
             f"{type(error).__name__}: {error}"

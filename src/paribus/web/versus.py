@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from paribus import arms
 from paribus.experiment import Experiment
 from paribus.report.figures import looks
 from paribus.stats import crossed
@@ -156,8 +157,9 @@ def _by_images(results: Results, first: _Chosen, second: _Chosen) -> tuple[Diffe
         if not side.runs:
             return _none(f"No run of {side.label} has ended yet."), None
     predictions = ([run.predictions() for run in first.runs], [run.predictions() for run in second.runs])
-    labels = predictions[0][0].labels
-    if not np.array_equal(labels, predictions[1][0].labels):
+    images = arms.images_tested_on(results)
+    labels = [each[0].labels for each in predictions]
+    if images[first.arm] != images[second.arm] or not np.array_equal(labels[0], labels[1]):
         return _none("The two were tested on different images."), None
     data = str(first.runs[0].config()["data_fingerprint"])
     names = results.class_names(data)

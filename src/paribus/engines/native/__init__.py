@@ -75,11 +75,15 @@ def _compared(job: str) -> str | None:
             timeout=LONGEST_S,
         )
     except subprocess.CalledProcessError:
-        return "the network ends the process that compares it"
+        return _ENDS
     except subprocess.TimeoutExpired:
         return f"the network is not built and compared within {LONGEST_S} s"
-    reason: str | None = json.loads(done.stdout.rpartition("\n")[2])
+    try:
+        reason: str | None = json.loads(done.stdout.rpartition("\n")[2])
+    except json.JSONDecodeError:  # It ended well, but before it had anything to say.
+        return _ENDS
     return reason
 
 
 _COMPARED: dict[str, str | None] = {}
+_ENDS = "the network ends the process that compares it"

@@ -167,7 +167,7 @@ def _trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Chain:
             logits = reader.run(example)
     except NotAChainError as reason:
         raise NotAChainError(str(reason).splitlines()[0]) from None  # torch adds its graph to the text.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NotAChainError(
             f"it cannot be traced: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
