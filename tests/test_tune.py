@@ -106,6 +106,17 @@ def test_rates_are_found_on_val_and_trained(whole: Results) -> None:
     assert verdict["control"] == experiment.baseline("momentum-retuned")
 
 
+def test_verdicts_are_of_the_design_with_what_was_found_or_without(whole: Results, tmp_path: Path) -> None:
+    assert whole.has_verdicts()
+    for name in ("experiment.toml", "verdicts.json"):
+        (tmp_path / name).write_bytes((whole.folder / name).read_bytes())
+    kept = Results.open(tmp_path)
+    assert kept.experiment.arms["momentum-retuned"].recipe.unfound and kept.has_verdicts()
+    file = tmp_path / "experiment.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("batch_size = 32", "batch_size = 8"), encoding="utf-8")
+    assert not Results.open(tmp_path).has_verdicts()
+
+
 def test_range_tests_are_made_and_told(whole: Results) -> None:
     tests = whole.ranges()
     assert set(tests) == {CONTROL, "momentum-retuned"}

@@ -38,12 +38,13 @@ def read_verdicts(path: Path) -> dict[str, Any]:
 def is_of(verdicts: Mapping[str, Any], experiment: Experiment) -> bool:
     """Whether verdicts are of an experiment as it is designed, and not of what it was before it was changed.
 
-    Those of earlier versions tell no recipes; they are judged by the names of arms and questions alone.
+    Those of earlier versions tell no recipes; they are judged by the names of arms and questions alone. So are arms of
+    which something is to be found, where what was found is not kept with the verdicts.
     """
     arms, questions = verdicts["arms"], verdicts["questions"]
     asked = {question.id: question.arms for question in experiment.questions}
     compared = {entry["id"]: {each["arm"] for each in entry["comparisons"]} for entry in questions}
-    recipes = {name: experiment.arms[name].recipe for name in arms if name in experiment.arms}
+    recipes = {name: arm.recipe for name, arm in experiment.arms.items() if name in arms and not arm.recipe.unfound}
     return (
         arms.keys() - {CONTROL_RETUNED} == experiment.arms.keys() - {CONTROL_RETUNED}
         and compared.keys() == asked.keys()
