@@ -140,15 +140,17 @@ def notices(material: Material) -> Iterator[str]:
     facts = material.results.facts()
     yield from (f"Not looked at before training: {each}" for each in (facts.unseen if facts else ()))
     yield from missing_runs(material)
+    now = _told(material.results.environment)
+    if any(now.get(key) != _told(each).get(key) for each in material.results.former_environments() for key in _PACE):
+        yield "Not all runs were made on one machine and in one way, so their times say little of the arms."
 
 
 def _environment(material: Material) -> Iterator[tuple[str, str]]:
-    for key, value in material.results.environment.items():
-        if key == "left_out":  # By path; environment.json lists them.
-            yield "image files left out", f"{len(value)}"
-            continue
-        inner = value.items() if isinstance(value, Mapping) else [(key, value)]
-        yield from ((name.replace("_", " "), str(item)) for name, item in inner if item is not None)
+    now = _told(material.results.environment)
+    yield from now.items()
+    for former in map(_told, material.results.former_environments()):
+        changed = [f"{key} {value}" for key, value in former.items() if now.get(key) != value]
+        yield "earlier calls", ", ".join(changed) or "without what is new here"
     data = {str(run.config()["data_fingerprint"]) for run in material.all_runs}
     yield from (("data fingerprint", fingerprint[:16]) for fingerprint in sorted(data))
     if material.all_runs:
@@ -156,6 +158,19 @@ def _environment(material: Material) -> Iterator[tuple[str, str]]:
         yield "digest of all runs", hashlib.sha256(digests.encode()).hexdigest()[:16]
 
 
+def _told(environment: Mapping[str, Any]) -> dict[str, str]:
+    """What `environment.json` says, by name."""
+    told = {}
+    for key, value in environment.items():
+        if key == "left_out":  # By path; environment.json lists them.
+            told["image files left out"] = f"{len(value)}"
+            continue
+        inner = value.items() if isinstance(value, Mapping) else [(key, value)]
+        told |= {name.replace("_", " "): str(item) for name, item in inner if item is not None}
+    return told
+
+
+_PACE = ("processor", "cores", "workers", "threads per run", "instructions", "torch", "numpy")
 _FIGURES = (
     "How to read the curves: a line is the mean over seeds, its band reaches from the lowest seed to the highest. "
     "Where one run of an arm has ended, the others go on as thin lines; a cross marks where a run diverged. "

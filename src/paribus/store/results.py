@@ -342,18 +342,28 @@ class Results:
         return TestSet(images, labels, self.class_names(fingerprint), source)
 
     def begin_session(self) -> None:
-        """Keep that a call begins to train."""
+        """Keep that a call begins to train, and on what."""
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        files.append(self.folder / _SESSIONS, {"began": began})
+        files.append(self.folder / _SESSIONS, {"began": began, "environment": self.environment})
 
     def end_session(self, seconds: float, runs: int) -> None:
         """Keep how long a call that trained has worked, in seconds of wall time, and how many runs it has ended."""
         files.append(self.folder / _SESSIONS, {"seconds": round(seconds, 1), "runs": runs})
 
+    def former_environments(self) -> list[dict[str, Any]]:
+        """Return what earlier calls that trained were made on, where that is not what `environment` says."""
+        path = self.folder / _SESSIONS
+        with files.reading(path):
+            kept = [dict(line["environment"]) for line in self._sessions() if "began" in line]
+        return [each for place, each in enumerate(kept) if each not in (self.environment, *kept[:place])]
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        path = self.folder / _SESSIONS
+        return files.read_lines(path) if path.exists() else []
+
     def wall_time(self) -> WallTime | None:
         """Return how long the calls that trained have worked, all together; None if none has kept it."""
-        path = self.folder / _SESSIONS
-        lines = files.read_lines(path) if path.exists() else []
+        path, lines = self.folder / _SESSIONS, self._sessions()
         with files.reading(path):
             ended = [(float(line["seconds"]), int(line["runs"])) for line in lines if "began" not in line]
         if not ended:
