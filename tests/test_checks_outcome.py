@@ -68,6 +68,30 @@ def _with_other_photos(**data: Any) -> Make:
     return make
 
 
+def test_the_same_images_are_found_through_other_arms(tmp_path: Path) -> None:
+    """A source with a test split of its own: neither the groups of train nor the size make other test images."""
+    questions = """[[question]]
+id = "grouped"
+asks = "?"
+together = [["data.size", "data.group"]]
+arms.grouped = { "data.size" = 28, "data.group" = "numbering" }
+[[question]]
+id = "small"
+asks = "?"
+arms.small = { "data.size" = 28 }
+"""
+    results = _written(questions, {"control": 0.9})(tmp_path)
+    (known,) = (results.folder / "data").iterdir()
+    test = results.test_set(known.stem)
+    results.write_test_set("0" * 64, replace(test, images=test.images[:, :, 2:-2, 2:-2]))
+    for arm in ("grouped", "small"):
+        for run in results.runs(arm):
+            config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
+            (run.folder / "config.json").write_text(json.dumps(config | {"data_fingerprint": "0" * 64}), "utf-8")
+    assert len(set(arms.images_tested_on(results, results.experiment.arms).values())) == 1
+    assert len(set(arms.images_tested_on(results, ("control", "grouped")).values())) == 2, "unknown without the third"
+
+
 def _with_logits(change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]) -> Make:
     """Change the predictions of one run of the arm relu, and its test loss with them."""
 

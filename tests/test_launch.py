@@ -188,6 +188,12 @@ def test_running_again_trains_nothing(uninterrupted: Path, tiny: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in kept}
     conduct.run(Experiment.load(tiny), RunOptions(out=uninterrupted, workers=1))
     assert times == {path: path.stat().st_mtime_ns for path in kept}
+    for damage in ("[]", None):
+        (uninterrupted / "environment.json").unlink()
+        if damage:
+            (uninterrupted / "environment.json").write_text(damage, encoding="utf-8")
+        conduct.run(Experiment.load(tiny), RunOptions(out=uninterrupted, workers=1))
+        assert Results.open(uninterrupted).environment["packages"]["torch"]
 
 
 def test_what_was_not_looked_at_is_looked_at_by_the_next_call(tiny: Path, tmp_path: Path) -> None:

@@ -456,18 +456,6 @@ def test_what_could_not_be_looked_at_is_told(tmp_path: Path) -> None:
     assert "Not looked at before training: Data and networks: the process ended." in report(results)[1].text
 
 
-def test_runs_of_several_machines_say_so(tmp_path: Path) -> None:
-    results = write_results(tmp_path / "result", small(), {"control": 0.9})
-    told, now = "Not all runs were made on one machine", dict(results.environment)
-    for environment, is_told in ((now, False), (now | {"git_commit": "f00d"}, False), (now | {"cores": 96}, True)):
-        results.write_json("environment.json", environment)
-        results.begin_session()
-        results.write_json("environment.json", now)
-        assert (told in report(results)[1].text) is is_told
-    text = report(results)[1].text
-    assert "git commit f00d" in text and "cores 96" in text and text.count("earlier calls") == 2
-
-
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_arms_whose_runs_all_diverged_are_shown_as_such(tmp_path: Path, seeds: int) -> None:
     diverged = [(arm, seed) for arm in ("control", "relu") for seed in range(seeds)]

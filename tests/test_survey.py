@@ -21,7 +21,7 @@ from paribus import checks, data
 from paribus.config import Activation, DataConfig, ModelConfig, Pooling, Value
 from paribus.data import Dataset, Split
 from paribus.errors import DataError, StoreError
-from paribus.experiment import Arm, Experiment
+from paribus.experiment import CONTROL_RETUNED, Arm, Experiment, Found
 from paribus.facts import Behaviour, Copies, DataFacts, Facts, ModelFacts, looked_at
 from paribus.models import build_model
 from paribus.store import Results
@@ -285,10 +285,23 @@ def test_what_cannot_be_looked_at_is_named() -> None:
     assert survey(EXPERIMENT, refuse) == Facts(unseen=unseen, of=looked_at(EXPERIMENT))
 
 
+TUNED = """
+[[question]]
+id = "adam"
+asks = "Adam?"
+arms.adam = { "optim.name" = "adam", "optim.lr" = "retune" }
+together = [["optim.name", "optim.lr"]]
+"""
+
+
 def test_facts_of_a_former_design_say_so(tmp_path: Path) -> None:
     results = Results.create(tmp_path / "result", EXPERIMENT, {})
     results.write_facts(Facts(of=looked_at(EXPERIMENT)))
     assert results.facts() == Facts(of=looked_at(EXPERIMENT))
+    tuned = Experiment.parse(EXPERIMENT.to_toml() + TUNED)
+    chosen = tuned.resolve({name: {"optim.lr": Found(tuned.control.optim.lr)} for name in ("adam", CONTROL_RETUNED)})
+    assert CONTROL_RETUNED in tuned.arms and CONTROL_RETUNED not in chosen.arms
+    assert looked_at(tuned) == looked_at(chosen) != looked_at(EXPERIMENT)
     more = Results(results.folder, dataclasses.replace(EXPERIMENT, seeds=(0, 1, 2, 3)))
     assert more.facts() == results.facts(), "the first seed is the same"
     factors: dict[str, Value] = {"model.dropout": 0.5}

@@ -60,6 +60,8 @@ def test_verdicts_of_a_former_design_are_not_shown(finished: Path, tmp_path: Pat
     about = overview("example", Results.open(path.parent), Memory())
     assert [question.comparisons for question in about.questions] == [[] for _ in about.questions]
     assert {row.verdict.text for row in verdict_rows(about)} == {"no verdict yet"}
+    assert live.progress(Results.open(finished / "example"), Memory()).verdicts is not None
+    assert live.progress(Results.open(path.parent), Memory()).verdicts is None
 
 
 def test_two_sides_are_compared_as_the_verdicts_would(finished: Path) -> None:

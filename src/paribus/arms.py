@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,31 +65,35 @@ def load(results: Results) -> dict[str, ArmRuns]:
     Raises:
         StoreError: If runs of one arm were tested on different examples.
     """
-    images = images_tested_on(results)
+    images = images_tested_on(results, results.experiment.arms)
     return {name: _load_arm(results, name, images.get(name, "")) for name in results.experiment.arms}
 
 
-def images_tested_on(results: Results) -> dict[str, str]:
-    """Say by arm, of those that have runs, which images they were tested on: the same words for the same images.
+def images_tested_on(results: Results, arms: Collection[str]) -> dict[str, str]:
+    """Say of arms, as far as they have runs, which images they were tested on: the same words for the same images.
 
     Images are the same where one source's test split is read or drawn in the same way, at whatever size, and where they
     are the same to the last pixel.
     """
     found, prints = {}, {}
-    for name, arm in results.experiment.arms.items():
-        runs, config = results.runs(name), arm.recipe.data
+    for name in arms:
+        runs, config = results.runs(name), results.experiment.arms[name].recipe.data
         if runs:
             found[name] = f"{config.name}, test = {config.test}, group = {config.group}"
             prints[name] = str(runs[0].config()["data_fingerprint"])
     if len(set(found.values())) > 1:
-        alike: dict[str, str] = {}
-        contents = {each: _digest(results.test_set(each).images) for each in sorted(set(prints.values()))}
+        groups: list[set[str]] = []
         for name, words in found.items():
-            found[name] = alike.setdefault(contents[prints[name]], words)
+            alike = {words, _digest(results.folder, prints[name])}
+            touched = [group for group in groups if group & alike]
+            groups = [group for group in groups if group not in touched] + [alike.union(*touched)]
+        found = {name: min(next(group for group in groups if words in group)) for name, words in found.items()}
     return found
 
 
-def _digest(images: npt.NDArray[np.uint8]) -> str:
+@lru_cache(maxsize=64)
+def _digest(folder: Path, fingerprint: str) -> str:
+    images = Results.open(folder).test_set(fingerprint).images
     return hashlib.sha256(f"{images.shape}".encode() + np.ascontiguousarray(images).tobytes()).hexdigest()
 
 

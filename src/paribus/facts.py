@@ -10,12 +10,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from paribus.experiment import Experiment
+from paribus.experiment import CONTROL_RETUNED, Experiment
 
 
 def looked_at(experiment: Experiment) -> str:
     """Return a digest of all that is looked at: each arm's images and network, split and drawn by the first seed."""
-    recipes = {name: arm.recipe.identity() for name, arm in experiment.arms.items()}
+    # The retuned control has the control's data and network, and is not there where its rate is the control's.
+    recipes = {name: arm.recipe.identity() for name, arm in experiment.arms.items() if name != CONTROL_RETUNED}
     tables = {name: (recipe["data"], recipe["model"]) for name, recipe in recipes.items()}
     return hashlib.sha256(json.dumps([experiment.seeds[0], tables], sort_keys=True).encode()).hexdigest()[:16]
 

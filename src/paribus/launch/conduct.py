@@ -82,8 +82,8 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         names = _engines_of(experiment, supplies)
         about = environment.describe(", ".join(names), launcher.workers, processes.THREADS)
         about |= _left_out(supplies)
-        # Where nothing is trained, the environment stays that of the runs.
-        results = Results.create(results.folder, experiment, about if _lacks_runs(results, supplies) else None)
+        keeps = results.has_environment() and not _lacks_runs(results, supplies)  # Then it stays that of the runs.
+        results = Results.create(results.folder, experiment, None if keeps else about)
         _keep_test_sets(results, supplies)
         processes.import_beside(ahead.REPORT)
         with (
@@ -126,7 +126,8 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
             PlannedArm(arm.name, engine.entry.identity, len(seeds), count, epochs, per_run[arm.name], engine.reason)
         )
     searches = [each for each in tuned if each is not None]
-    alone = [each.missing * each.seconds_per_run for each in arms if _shares_features(experiment.arms[each.name])]
+    untried = [each for each in arms if _shares_features(experiment.arms[each.name]) and not results.runs(each.name)]
+    alone = [each.missing * each.seconds_per_run for each in untried]
     seconds = _wall_seconds(searches, launcher.workers) + max(_wall_seconds(arms, launcher.workers), *alone, 0.0)
     images = len(data.load_prepared(supplies.data_of(experiment.control).folder).test.labels)
     detectable = power.detectable(experiment, images, stored_arms.load(results))

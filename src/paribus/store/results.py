@@ -53,6 +53,7 @@ class Results:
         files.make_folder(results.folder)
         files.write(results.folder / "experiment.toml", experiment.to_toml().encode())
         if environment is not None:
+            results._keep_former_environment(environment)
             files.write_json(results.folder / "environment.json", dict(environment))
         return results
 
@@ -341,14 +342,33 @@ class Results:
                 raise ValueError(f"images {images.shape} and labels {labels.shape} do not belong together")
         return TestSet(images, labels, self.class_names(fingerprint), source)
 
+    def has_environment(self) -> bool:
+        """Whether `environment.json` is there and can be read."""
+        try:
+            return bool(self.environment)
+        except StoreError:
+            return False
+
+    def _keep_former_environment(self, environment: Mapping[str, Any]) -> None:
+        """Keep what runs of a version that kept no sessions were made on, before it is overwritten."""
+        is_former = (self.folder / "runs").exists() and not (self.folder / _SESSIONS).exists()
+        if is_former and self.has_environment() and self.environment != environment:
+            self._note({"began": None, "environment": self.environment})
+
     def begin_session(self) -> None:
         """Keep that a call begins to train, and on what."""
-        began = datetime.now(UTC).isoformat(timespec="seconds")
-        files.append(self.folder / _SESSIONS, {"began": began, "environment": self.environment})
+        self._note({"began": datetime.now(UTC).isoformat(timespec="seconds"), "environment": self.environment})
 
     def end_session(self, seconds: float, runs: int) -> None:
         """Keep how long a call that trained has worked, in seconds of wall time, and how many runs it has ended."""
-        files.append(self.folder / _SESSIONS, {"seconds": round(seconds, 1), "runs": runs})
+        self._note({"seconds": round(seconds, 1), "runs": runs})
+
+    def _note(self, session: Mapping[str, Any]) -> None:
+        path = self.folder / _SESSIONS
+        content = path.read_bytes() if path.exists() else b""
+        if not content.endswith(b"\n"):
+            files.write(path, content[: content.rfind(b"\n") + 1])  # A line that a crash cut off is none.
+        files.append(path, session)
 
     def former_environments(self) -> list[dict[str, Any]]:
         """Return what earlier calls that trained were made on, where that is not what `environment` says."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paribus.errors import StoreError
-from paribus.experiment import CONTROL_RETUNED, Experiment
+from paribus.experiment import CONTROL_RETUNED, Experiment, Question
 from paribus.store import files
 
 FORMAT = 1
@@ -41,15 +41,25 @@ def is_of(verdicts: Mapping[str, Any], experiment: Experiment) -> bool:
     Those of earlier versions tell no recipes; they are judged by the names of arms and questions alone. So are arms of
     which something is to be found, where what was found is not kept with the verdicts.
     """
-    arms, questions = verdicts["arms"], verdicts["questions"]
-    asked = {question.id: question.arms for question in experiment.questions}
-    compared = {entry["id"]: {each["arm"] for each in entry["comparisons"]} for entry in questions}
+    arms, entries = verdicts["arms"], {entry["id"]: entry for entry in verdicts["questions"]}
+    asked = {question.id: question for question in experiment.questions}
     recipes = {name: arm.recipe for name, arm in experiment.arms.items() if name in arms and not arm.recipe.unfound}
     return (
         arms.keys() - {CONTROL_RETUNED} == experiment.arms.keys() - {CONTROL_RETUNED}
-        and compared.keys() == asked.keys()
-        and all(found <= set(asked[name]) for name, found in compared.items())
+        and entries.keys() == asked.keys()
+        and all(_is_asked(entries[name], question) for name, question in asked.items())
+        and not set(experiment.seeds).isdisjoint(verdicts.get("seeds", experiment.seeds))
         and all(arms[name].get("recipe", recipe.digest()) == recipe.digest() for name, recipe in recipes.items())
+    )
+
+
+def _is_asked(entry: Mapping[str, Any], question: Question) -> bool:
+    told = {"kind": question.kind, "metric": question.metric, "margin": question.margin}
+    factor = (entry.get("sweep") or {}).get("factor", question.factor)
+    return (
+        {each["arm"] for each in entry["comparisons"]} <= set(question.arms)
+        and all(entry.get(key, value) == value for key, value in told.items())
+        and factor == question.factor
     )
 
 

@@ -12,7 +12,7 @@ from paribus.config import Recipe
 from paribus.errors import ConfigError
 from paribus.experiment import CONTROL
 from paribus.stats import t_interval, wilson
-from paribus.store import Results, RunResult, files, read_verdicts
+from paribus.store import Results, RunResult, files, is_of, read_verdicts
 from paribus.verdicts import VERDICTS, Verdict
 from paribus.web.memory import Memory
 from paribus.web.schema import ArmProgress, Level, Progress, RunProgress, RunState, State
@@ -97,7 +97,7 @@ def progress(results: Results, memory: Memory) -> Progress:
     """
     runs = watch(results, memory)
     ended = sum(run.has_ended for run in runs)
-    counts = memory.recall(results.folder / "verdicts.json", read_verdicts)
+    counts = current_verdicts(results, memory)
     changed = max((run.changed for run in runs if run.changed is not None), default=None)
     return Progress(
         name=results.experiment.name,
@@ -115,6 +115,16 @@ def progress(results: Results, memory: Memory) -> Progress:
             for arm in results.experiment.arms
         ],
     )
+
+
+def current_verdicts(results: Results, memory: Memory) -> dict[str, Any] | None:
+    """Return the verdicts, None where there are none of what the experiment is now.
+
+    Raises:
+        StoreError: If `verdicts.json` is damaged.
+    """
+    verdicts = memory.recall(results.folder / "verdicts.json", read_verdicts)
+    return verdicts if verdicts is not None and is_of(verdicts, results.experiment) else None
 
 
 def accuracy(ended: Sequence[RunResult]) -> Level | None:

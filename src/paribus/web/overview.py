@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from paribus.experiment import Arm, Question
-from paribus.store import Results, is_of, read_verdicts
+from paribus.store import Results
+from paribus.web.live import current_verdicts
 from paribus.web.memory import Memory
 from paribus.web.schema import ArmDesign, Comparison, ExperimentAnswer, FiredCheck, Level, QuestionAnswer
 from paribus.wording import setting
@@ -23,9 +24,7 @@ def overview(folder: str, results: Results, memory: Memory) -> ExperimentAnswer:
     Raises:
         StoreError: If `verdicts.json` is damaged.
     """
-    verdicts = memory.recall(results.folder / "verdicts.json", read_verdicts) or {}
-    if verdicts and not is_of(verdicts, results.experiment):
-        verdicts = {}  # Of what the experiment was before it was changed.
+    verdicts = current_verdicts(results, memory) or {}
     experiment, measured = results.experiment, verdicts.get("arms", {})
     entries = {entry["id"]: entry for entry in verdicts.get("questions", ())}
     return ExperimentAnswer(

@@ -157,7 +157,7 @@ def _by_images(results: Results, first: _Chosen, second: _Chosen) -> tuple[Diffe
         if not side.runs:
             return _none(f"No run of {side.label} has ended yet."), None
     predictions = ([run.predictions() for run in first.runs], [run.predictions() for run in second.runs])
-    images = arms.images_tested_on(results)
+    images = arms.images_tested_on(results, (first.arm, second.arm))
     labels = [each[0].labels for each in predictions]
     if images[first.arm] != images[second.arm] or not np.array_equal(labels[0], labels[1]):
         return _none("The two were tested on different images."), None
