@@ -69,6 +69,28 @@ def test_the_gradient_of_what_it_minimises_is_nothing(classes: int, features: in
     assert weight.abs().max() > 0.1
 
 
+def test_features_that_vary_together_cost_few_steps() -> None:
+    """Along principal axes in units of their curvature, L-BFGS takes under half the steps it takes by the features."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 4
+    hidden = rng.normal(size=(4, 60))[labels] + 10 * rng.normal(size=(200, 60))
+    values = (hidden / np.arange(1, 61) ** 2 @ rng.normal(size=(60, 60))).astype(np.float32)
+    inputs = torch.from_numpy(StandardScaler().fit_transform(values.astype(np.float64)))
+
+    def objective(given: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        both = torch.from_numpy(given).reshape(4, 61).requires_grad_()
+        weight, bias = both[:, :60], both[:, 60]
+        loss = functional.cross_entropy(inputs @ weight.T + bias, torch.from_numpy(labels))
+        loss = loss + 0.001 / 2 * (weight**2).sum()
+        loss.backward()
+        assert both.grad is not None
+        return loss.item(), both.grad.numpy().ravel()
+
+    options: Any = {"maxiter": 10_000, "maxfun": 100_000, "gtol": 1e-8, "ftol": 1e-14}
+    plain = optimize.minimize(objective, np.zeros(4 * 61), jac=True, method="L-BFGS-B", options=options)
+    assert 3 < fit_logistic(values, labels, 4, strength=1e-3).steps < plain.nit / 2
+
+
 def test_a_feature_that_never_varies_counts_for_nothing() -> None:
     values, labels = _examples(30, 4, 2)
     with_constant = np.concatenate([values, np.full((30, 1), 7, np.float32)], axis=1)

@@ -316,7 +316,7 @@ from paribus.engines.features_engine import FeaturesEngine
 from paribus.experiment import Experiment, RunSpec
 recipe = Experiment.load(sys.argv[1]).control
 prepared = prepare(recipe.data)
-spec = RunSpec("control", 0, recipe, prepared.fingerprint, "features-2")
+spec = RunSpec("control", 0, recipe, prepared.fingerprint, "features-3")
 *_, end = FeaturesEngine().fit([spec], load_prepared(prepared.folder), {})
 print(end.result.test_loss, "torch" in sys.modules, "timm" in sys.modules)
 """

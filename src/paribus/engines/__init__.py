@@ -120,6 +120,6 @@ def _solves(recipe: Recipe, _: tuple[int, int, int], __: int) -> str | None:
 ENGINES: dict[str, EngineEntry] = {
     "native": EngineEntry("native", 2, "paribus.engines.native.engine:NativeEngine", native.refuses),
     "torch": EngineEntry("torch", 1, "paribus.engines.torch_engine:TorchEngine", _trains),
-    "features": EngineEntry("features", 2, "paribus.engines.features_engine:FeaturesEngine", _solves),
+    "features": EngineEntry("features", 3, "paribus.engines.features_engine:FeaturesEngine", _solves),
 }
 """The fastest first: `choose` takes the first that can serve."""

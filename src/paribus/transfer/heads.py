@@ -33,7 +33,10 @@ _NO_GAIN_FOUND = 2
 """What scipy's L-BFGS-B says of a line search that fails."""
 _FLAT = 1e-6
 """The largest slope at which such an end is the minimum: about its square, 1e-12 nats, is left to gain."""
-_GRADIENT = 1e-8
+_NEAR = 1e-3
+_CONVERGED = 1e-8
+_COMPARABLE = 1e-5
+"""Where heads of different strengths are compared: their scores are right to about 0.0005 nats at the weakest."""
 _LEAST_GAIN = 64 * np.finfo(np.float64).eps
 _MOST_STEPS = 10_000
 
@@ -95,7 +98,7 @@ def fit_logistic(features: Array, labels: Labels, num_classes: int, strength: fl
         ModelError: If L-BFGS does not converge.
     """
     with _one_thread():
-        return _Solver(features, labels, num_classes).solve(strength)
+        return _Solver(features, labels, num_classes).solve(strength, _CONVERGED)
 
 
 def choose_strength(
@@ -251,21 +254,29 @@ class _Solver:
         exact = features.astype(np.float64)
         self.mean, deviation = exact.mean(axis=0), exact.std(axis=0)
         self.deviation = np.where(deviation > 0, deviation, 1)  # A feature that never varies is 0 for every example.
-        # The solution lies in the span of the examples: with fewer of these than features, an orthonormal basis of the
-        # span has as many coordinates as there are examples, and the same squared weights.
         standard = (exact - self.mean) / self.deviation
-        self.basis = np.linalg.qr(standard.T).Q if len(standard) < standard.shape[1] else None
-        self.inputs = standard if self.basis is None else standard @ self.basis
+        self.basis = _principal_axes(standard)
+        self.inputs = standard @ self.basis
         self.targets = np.eye(num_classes)[labels]
         self.found = np.zeros(num_classes * (self.inputs.shape[1] + 1))
 
-    def solve(self, strength: float) -> LogisticHead:
-        """Fit at one strength."""
+    def solve(self, strength: float, slope: float) -> LogisticHead:
+        """Fit at one strength, until no slope is above `slope`: along principal axes, in units of their curvature.
+
+        Features of a network vary together, which would cost L-BFGS several times the steps. The curvature is that at
+        the solution before, and once more when the new one is near.
+        """
         from scipy.optimize import minimize
 
-        # Without `ftol`, it would go on where rounding hides what is left to gain.
-        options: Any = {"maxiter": _MOST_STEPS, "maxfun": 10 * _MOST_STEPS, "gtol": _GRADIENT, "ftol": _LEAST_GAIN}
-        end = minimize(self._objective, self.found, args=(strength,), jac=True, method="L-BFGS-B", options=options)
+        steps = 0
+        for flat in (_NEAR, slope):
+            scale = 1 / np.sqrt(self._curvature(strength))
+            # Without `ftol`, it would go on where rounding hides what is left to gain.
+            options: Any = {"maxiter": _MOST_STEPS, "maxfun": 10 * _MOST_STEPS, "gtol": flat, "ftol": _LEAST_GAIN}
+            start, given = self.found / scale, (scale, strength)
+            end = minimize(self._objective, start, args=given, jac=True, method="L-BFGS-B", options=options)
+            self.found = end.x * scale
+            steps += int(end.nit)
         # At a strong regularisation a line search may end where rounding hides what is left to gain, too.
         is_flat = end.status == _NO_GAIN_FOUND and np.abs(end.jac).max() <= _FLAT
         if not (end.success or is_flat):
@@ -273,22 +284,35 @@ class _Solver:
                 f"L-BFGS must converge, but has not within {count(end.nit, 'step')} ({end.message}). Choose a larger "
                 f"strength than {strength:.3g}, or another backbone."
             )
-        self.found = end.x
-        weight, bias = self._parts(end.x)
-        raw = (weight if self.basis is None else weight @ self.basis.T) / self.deviation
-        return LogisticHead(raw.astype(np.float32), (bias - raw @ self.mean).astype(np.float32), int(end.nit))
+        weight, bias = self._parts(self.found)
+        raw = weight @ self.basis.T / self.deviation
+        return LogisticHead(raw.astype(np.float32), (bias - raw @ self.mean).astype(np.float32), steps)
 
-    def _objective(self, parameters: _Exact, strength: float) -> tuple[float, _Exact]:
+    def _objective(self, scaled: _Exact, scale: _Exact, strength: float) -> tuple[float, _Exact]:
         """Return what is minimised and its gradient: mean cross-entropy and half the strength times squared weights."""
-        weight, bias = self._parts(parameters)
-        logits = self.inputs @ weight.T + bias
-        logits -= logits.max(axis=1, keepdims=True)
-        shares = np.exp(logits)
-        totals = shares.sum(axis=1, keepdims=True)
-        losses = np.log(totals[:, 0]) - (self.targets * logits).sum(axis=1)
-        slopes = (shares / totals - self.targets) / len(logits)
+        weight, bias = self._parts(scaled * scale)
+        log_shares = self._log_shares(weight, bias)
+        losses = -(self.targets * log_shares).sum(axis=1)
+        slopes = (np.exp(log_shares) - self.targets) / len(losses)
         gradient = np.concatenate([(slopes.T @ self.inputs + strength * weight).ravel(), slopes.sum(axis=0)])
-        return float(losses.mean() + strength / 2 * np.vdot(weight, weight)), gradient
+        return float(losses.mean() + strength / 2 * np.vdot(weight, weight)), gradient * scale
+
+    def _curvature(self, strength: float) -> _Exact:
+        """Return the second derivative along each parameter, at the solution before.
+
+        A bias is not regularised, but `strength` is added, as where all is certain its curvature comes near nothing.
+        """
+        shares = np.exp(self._log_shares(*self._parts(self.found)))
+        variances = shares * (1 - shares) / len(shares)
+        by_input = variances.T @ self.inputs**2
+        return np.concatenate([by_input.ravel(), variances.sum(axis=0)]) + strength
+
+    def _log_shares(self, weight: _Exact, bias: _Exact) -> _Exact:
+        """Return the logarithm of the classes' probabilities, (N, num_classes)."""
+        logits: _Exact = self.inputs @ weight.T + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return logits
 
     def _parts(self, parameters: _Exact) -> tuple[_Exact, _Exact]:
         """Return the weights (num_classes, inputs) and biases (num_classes,) that lie in a row."""
@@ -296,9 +320,22 @@ class _Solver:
         return parameters[:-classes].reshape(classes, -1), parameters[-classes:]
 
 
+def _principal_axes(standard: _Exact) -> _Exact:
+    """Return an orthonormal basis of the span of the examples (num_features, dimensions): their principal axes.
+
+    The solution lies in the span. With fewer examples than features it has as many dimensions as there are examples.
+    """
+    span = np.linalg.qr(standard.T).Q if len(standard) < standard.shape[1] else None
+    inputs = standard if span is None else standard @ span
+    axes: _Exact = np.linalg.eigh(inputs.T @ inputs).eigenvectors
+    return axes if span is None else span @ axes
+
+
 def _search(parts: Sequence[tuple[_Solver, Array, Labels]], folds: int | None) -> Strength:
     def score(place: int) -> float:
-        losses = [cross_entropy(solver.solve(_strength(place)).logits(held), labels) for solver, held, labels in parts]
+        heads = [solver.solve(_strength(place), _COMPARABLE) for solver, _, _ in parts]
+        fitted = zip(heads, parts, strict=True)
+        losses = [cross_entropy(head.logits(held), labels) for head, (_, held, labels) in fitted]
         return float(np.concatenate(losses).mean())
 
     scores = {place: score(place) for place in reversed(_GRID)}
