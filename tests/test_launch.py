@@ -20,7 +20,7 @@ import pytest
 from data_files import picture, write_files
 from paribus import data, engines, processes
 from paribus.engines import native
-from paribus.errors import ConfigError, DataError, RunError, StoreError
+from paribus.errors import ConfigError, DataError, ModelError, RunError, StoreError
 from paribus.experiment import Experiment, RunSpec
 from paribus.launch import conduct, environment, tune
 from paribus.launch.conduct import RunOptions
@@ -294,6 +294,24 @@ def test_a_network_that_prints_asks_or_dies_cannot_harm_the_survey(
     model.write_text(code.replace("@", "os.kill(os.getpid(), signal.SIGKILL)"), encoding="utf-8")
     (reason,) = conduct.look(Experiment.parse(head)).unseen
     assert reason == ("Data and networks: the process that looks at them ended (signal SIGKILL); a network may end it.")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("raise ValueError([os.environ[key] for key in ('OMP_NUM_THREADS', 'MALLOC_MMAP_MAX_')])", r"\['1', '0'\]"),
+        ("input('which?')", "EOFError: EOF when"),
+        ("sys.exit('no')", "SystemExit: no"),
+        ("os._exit(3)", "its process ended with status 3"),
+    ],
+)
+def test_a_plan_tries_networks_in_a_process_like_a_workers(line: str, why: str, tiny: Path, tmp_path: Path) -> None:
+    model = tmp_path / "network.py"
+    code = "import os, sys\nfrom torch import nn\nclass Network(nn.Module):\n    def __init__(self, num_classes):\n"
+    model.write_text(f"{code}        super().__init__()\n        {line}\n", encoding="utf-8")
+    head = TINY.partition("[[question]]")[0].replace('"lenet5"', f'"{model}:Network"')
+    with pytest.raises(ModelError, match=f"a few steps .*, but that of control did not: (.*\n)?.*{why}"):
+        conduct.plan(Experiment.parse(head))
 
 
 def test_ctrl_c_does_not_wait_for_the_survey(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -341,7 +341,7 @@ def test_where_features_are_kept_heads_need_neither_torch_nor_timm(sidecar: str,
 def test_a_plan_counts_features_once_for_all_seeds_but_those_of_changed_images_for_each(
     sidecar: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FeaturesEngine, "seconds_per_example", lambda *_: 0.5)
+    monkeypatch.setattr(conduct, "seconds_per_epoch", lambda packs: dict.fromkeys(packs, 50.0))
     toml = head_on_digits(sidecar, tmp_path)
 
     def planned(*settings: str, workers: int = 1) -> float:

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 from paribus import arms as stored_arms
 from paribus import checks, data, engines, power, processes, track, tuning, verdicts
-from paribus.config import EPOCHS
+from paribus.config import EPOCHS, Recipe
 from paribus.engines.native import build
 from paribus.errors import DataError, RunError
-from paribus.experiment import CONTROL, Arm, Experiment
+from paribus.experiment import CONTROL, Arm, Experiment, RunSpec
 from paribus.facts import Facts, looked_at
 from paribus.launch import ahead, environment, tune
 from paribus.launch.launcher import Pack
@@ -26,6 +26,7 @@ from paribus.launch.planned import Plan, PlannedArm
 from paribus.launch.progress import say, warn
 from paribus.launch.range_process import make_range_tests
 from paribus.launch.survey_process import SurveyProcess, survey_apart
+from paribus.launch.trial_process import seconds_per_epoch
 from paribus.store import Results, TestSet
 from paribus.track.tracker import following
 from paribus.wording import count
@@ -136,22 +137,22 @@ def plan(experiment: Experiment, options: RunOptions = RunOptions()) -> Plan:
 
 def _seconds_per_run(results: Results, supplies: Supplies) -> dict[str, float]:
     """Return the expected seconds of one run of each arm; one whose epochs are to be found takes the control's."""
-    from paribus.launch.trial import seconds_per_epoch
+    arms = results.experiment.arms
+    seconds = {name: [run.result.seconds for run in results.runs(name)] for name in arms}
+    expected = {name: sum(each) / len(each) for name, each in seconds.items() if each}
+    tried = [arm for name, arm in arms.items() if name not in expected and EPOCHS not in arm.recipe.unfound]
+    per_epoch = seconds_per_epoch({arm.name: _trial(arm, supplies) for arm in tried})
+    for arm in tried:
+        share = len(results.experiment.seeds_of(arm.name)) if _shares_features(arm) else 1
+        expected[arm.name] = per_epoch[arm.name] * arm.recipe.train.epochs / share
+    return {name: expected.get(name, expected[CONTROL]) for name in arms}
 
-    measured: dict[str, float] = {}
-    expected: dict[str, float] = {}
-    for name, arm in results.experiment.arms.items():
-        seconds = [run.result.seconds for run in results.runs(name)]
-        if seconds:
-            expected[name] = sum(seconds) / len(seconds)
-        elif EPOCHS in arm.recipe.unfound:
-            expected[name] = expected[CONTROL]
-        else:
-            dataset = data.load_prepared(supplies.data_of(arm.recipe).folder)
-            engine = supplies.engine_of(arm.recipe).entry.name
-            whole = seconds_per_epoch(arm.recipe, engine, dataset, measured) * arm.recipe.train.epochs
-            expected[name] = whole / (len(results.experiment.seeds_of(name)) if _shares_features(arm) else 1)
-    return expected
+
+def _trial(arm: Arm, supplies: Supplies) -> Pack:
+    prepared, engine = supplies.data_of(arm.recipe), supplies.engine_of(arm.recipe).entry
+    recipe = Recipe.parse(arm.recipe.model_dump())  # What is still to be found stands at the control's.
+    spec = RunSpec(arm.name, 0, recipe, prepared.fingerprint, engine.identity)
+    return Pack((spec,), engine.name, prepared.folder)
 
 
 def _shares_features(arm: Arm) -> bool:

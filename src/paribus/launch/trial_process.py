@@ -1,0 +1,101 @@
+"""Short trials of recipes on this machine, to say how long their runs will take, in a process like those that train.
+
+A worker has one thread and an allocator's settings that no user's process has: a trial beside them would promise runs
+half as long again. ``python -m paribus.launch.trial_process`` reads a pack per line and writes a line for each.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from paribus import processes
+from paribus.errors import ModelError, ParibusError
+from paribus.launch.launcher import Pack
+from paribus.launch.messages import decode_pack, encode_pack
+
+
+def seconds_per_epoch(packs: Mapping[str, Pack]) -> dict[str, float]:
+    """Return the expected seconds of one epoch of each arm, from about half a second of training steps of each kind.
+
+    Args:
+        packs: What would be trained, by arm; of each pack the first run. Values still to be found stand at the
+            control's.
+
+    Raises:
+        ModelError: If a network cannot be trained a step, or ends its process.
+    """
+    if not packs:
+        return {}
+    with processes.interrupts_held():
+        process = subprocess.Popen(
+            processes.command("paribus.launch.trial_process"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=processes.environment(),
+            encoding="utf-8",
+        )
+    try:
+        said, _ = process.communicate("".join(encode_pack(pack, Path()) for pack in packs.values()))
+    finally:
+        process.kill()  # One that has ended stays as it is.
+        process.wait()
+    answers = [json.loads(line) for line in said.splitlines()]
+    for arm, answer in zip(packs, answers, strict=False):
+        if "failure" in answer:
+            raise _failed(arm, answer["failure"])
+    if len(answers) < len(packs):
+        raise _failed(list(packs)[len(answers)], f"its process ended with status {process.returncode}")
+    return {arm: answer["seconds"] for arm, answer in zip(packs, answers, strict=True)}
+
+
+def _failed(arm: str, why: str) -> ModelError:
+    return ModelError(
+        f"A network must train a few steps for the time to be told, but that of {arm} did not: {why}\nMend it; "
+        "`paribus check` looks at every network."
+    )
+
+
+def main() -> None:
+    """Serve the packs of stdin; what networks print goes to stderr, and one that asks for input finds none."""
+    answers = processes.take_stdout()
+    lines = list(sys.stdin)
+
+    import torch
+
+    torch.set_num_threads(processes.THREADS)
+    measured: dict[str, float] = {}
+    for line in lines:
+        pack, _ = decode_pack(json.loads(line))
+        answers.write(json.dumps(_answer(pack, measured)) + "\n")
+        answers.flush()
+
+
+def _answer(pack: Pack, measured: dict[str, float]) -> dict[str, float | str]:
+    try:
+        return {"seconds": _seconds_per_epoch(pack, measured)}
+    except ParibusError as error:
+        return {"failure": str(error)}
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # A user's network may raise anything.
+        return {"failure": f"{type(error).__name__}: {error}"}
+
+
+def _seconds_per_epoch(pack: Pack, measured: dict[str, float]) -> float:
+    """Return the seconds of one epoch; `measured` has trials made so far, seconds per example by kind of run."""
+    from paribus import engines
+    from paribus.data import draw, load_prepared
+
+    spec, dataset = pack.specs[0], load_prepared(pack.dataset)
+    recipe = spec.recipe
+    step = f"{recipe.model.model_dump_json()} {recipe.train.batch_size} {recipe.train.precision}"
+    kind = f"{pack.engine} {step} {recipe.data.images_key}"
+    if kind not in measured:
+        measured[kind] = engines.load(pack.engine).seconds_per_example(spec, dataset)
+    return measured[kind] * len(draw(dataset, recipe.data, spec.seed).train_indices)
+
+
+if __name__ == "__main__":
+    main()
