@@ -20,7 +20,6 @@ from paribus import experiments
 from paribus.assignment import quick as small
 from paribus.assignment.requests import REQUESTS
 from paribus.checks import CHECKS
-from paribus.cli.tables import verdict_text
 from paribus.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, ScheduleConfig, TrainConfig
 from paribus.config.table import Table
 from paribus.data import SOURCES
@@ -29,7 +28,7 @@ from paribus.experiment import CONTROL_RETUNED, Experiment
 from paribus.power import detectable
 from paribus.store import records
 from paribus.terminal import WIDTH
-from paribus.wording import NOTHING, count, difference, interval, percent, unit
+from paribus.wording import NOTHING, count, difference, interval, percent, unit, verdict
 from test_hostile_toml import KINDS
 
 LONGEST_SAID = 240
@@ -134,7 +133,7 @@ def rows(name: str) -> str:
         metric = each["metric"]
         within = interval(each["ci95"], lambda end: difference(end, "test_accuracy"))
         found = f"{difference(each['difference'], metric)} {unit(metric)}"
-        lines.append(f"| {each['arm']} | {each['control']} | {found} | {within} | {verdict_text(each)} |")
+        lines.append(f"| {each['arm']} | {each['control']} | {found} | {within} | {verdict(each)} |")
     return "\n".join(lines) + "\n"
 
 

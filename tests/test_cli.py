@@ -61,7 +61,7 @@ VERDICTS: dict[str, Any] = {
                     "difference": 0.00114,
                     "ci95": [0.0002, 0.00208],
                     "verdict": "better",
-                    "seeds_needed": None,
+                    "reason": None,
                 },
                 {
                     "arm": "long",
@@ -69,7 +69,10 @@ VERDICTS: dict[str, Any] = {
                     "difference": -0.00321,
                     "ci95": [-0.01, 0.004],
                     "verdict": "undecided",
+                    "reason": "Neither a difference nor equivalence is shown at 0.05.",
+                    "p_equivalence": 0.2,
                     "seeds_needed": 40,
+                    "test_images_needed": 20000,
                 },
                 {
                     "arm": "nothing",
@@ -77,7 +80,7 @@ VERDICTS: dict[str, Any] = {
                     "difference": None,
                     "ci95": None,
                     "verdict": "invalid",
-                    "seeds_needed": None,
+                    "reason": "P003: No run of the arm has ended.",
                 },
             ],
         }
@@ -164,15 +167,16 @@ def test_run_prints_the_verdicts_within_100_columns(
     assert lines[0] == (
         "small: the control reaches 98.77 % test accuracy (mean of 12 runs, 95 % interval 98.00 to 99.50 %)"
     )
-    would_decide = ["(about", "40", "seeds", "would", "decide)"]
-    assert [line.split() for line in lines[2:6]] == [
+    ways_out = ["(about", "40", "seeds", "or", "20,000", "test", "images"]
+    assert [line.split() for line in lines[2:7]] == [
         ["question", "arm", "difference", "95", "%", "interval", "verdict"],
         ["relu", "relu", "+0.11", "points", "+0.02", "to", "+0.21", "better"],
-        ["relu", "long", f"{MINUS}0.0032", "nats", f"{MINUS}0.0100", "to", "+0.0040", "undecided", *would_decide],
-        ["relu", "nothing", NOTHING, NOTHING, "invalid"],
+        ["relu", "long", f"{MINUS}0.0032", "nats", f"{MINUS}0.0100", "to", "+0.0040", "undecided", *ways_out],
+        ["would", "decide)"],
+        ["relu", "nothing", NOTHING, NOTHING, "invalid", "(see", "P003)"],
     ]
-    assert lines[7].split() == ["check", "where", "message"]
-    assert lines[8].startswith("P004   relu   Two arms were compared")
+    assert lines[8].split() == ["check", "where", "message"]
+    assert lines[9].startswith("P004   relu   Two arms were compared")
     assert not [line for line in lines if "P005" in line]
     assert lines[-1] == f"report: {results.folder / 'report.html'}"
     assert max(len(line) for line in lines[:-1]) <= 100
@@ -196,15 +200,6 @@ def test_control_without_interval_or_accuracy(results: Results, capsys: pytest.C
         printed = capsys.readouterr().out
         assert text in printed
         assert "P004" not in printed
-
-
-def test_an_open_verdict_says_what_would_settle_it() -> None:
-    from paribus.cli.tables import verdict_text
-
-    needs = {"verdict": "undecided", "seeds_needed": 40, "test_images_needed": 20000}
-    assert verdict_text(needs) == "undecided (about 40 seeds would decide)"
-    assert verdict_text(needs | {"seeds_needed": None}) == "undecided (about 20,000 test images would decide)"
-    assert verdict_text({"verdict": "undecided", "seeds_needed": None, "test_images_needed": None}) == "undecided"
 
 
 def test_an_error_is_one_line_without_a_traceback(file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,9 +25,9 @@ from paribus import experiments
 from paribus.assignment.stored import FOLDER as ASSIGNMENT
 from paribus.assignment.stored import Stored
 from paribus.assignment.write import write
-from paribus.cli.tables import show_verdicts, verdict_text
+from paribus.cli.tables import show_verdicts
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment
-from paribus.wording import count, difference, interval, percent, unit
+from paribus.wording import count, difference, interval, percent, unit, verdict
 
 ROOT = Path(__file__).parent.parent
 CHECKS_QUOTED = 2
@@ -93,7 +93,7 @@ def against(comparison: dict[str, Any] | None) -> str:
     if comparison is None or comparison["difference"] is None:
         return "- | - "
     found, metric = comparison["difference"], comparison["metric"]
-    return f"{difference(found, metric)} {unit(metric)} | {verdict_text(comparison)} "
+    return f"{difference(found, metric)} {unit(metric)} | {verdict(comparison)} "
 
 
 def environment(name: str) -> str:

@@ -13,7 +13,7 @@ from paribus.experiment import Experiment
 from paribus.launch import conduct, planned
 from paribus.store import Results
 from paribus.testing.synthetic import example_experiment, write_results
-from paribus.wording import loss, percent
+from paribus.wording import loss, percent, verdict
 
 TRUTH = {"control": 0.7, "relu": 0.97}
 
@@ -47,6 +47,13 @@ def test_text_and_table_say_the_same(results: Results) -> None:
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page)[1:]]
     assert [" ".join(" ".join(row).split()) for row in cells] == [" ".join(line.split()) for line in lines[2:]]
     assert any(cell == "better" for row in cells for cell in row)
+
+
+def test_a_verdict_is_told_as_in_the_report(results: Results) -> None:
+    content = results.read_json("verdicts.json")
+    lines = repr(results).splitlines()[2:]
+    told = [verdict(each) for question in content["questions"] for each in question["comparisons"]]
+    assert [line.endswith(text) for line, text in zip(lines, told, strict=True)] == [True] * len(told)
 
 
 def test_before_there_are_verdicts_it_says_so(tmp_path: Path) -> None:

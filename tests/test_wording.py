@@ -141,5 +141,22 @@ def test_what_would_decide() -> None:
     assert wording.would_decide(None, None) == "neither more seeds nor more test images alone would decide"
 
 
+def test_a_verdict_is_told_with_what_would_settle_it_or_why_there_is_none() -> None:
+    nothing = {"reason": None, "seeds_needed": None, "test_images_needed": None}
+    found = {"verdict": "better", "p_equivalence": 0.4, **nothing}
+    assert wording.verdict(found) == "better"
+    assert wording.verdict_note(found) == ""
+    open_ = found | {"verdict": "undecided", "reason": "Neither is shown.", "seeds_needed": 22}
+    assert wording.verdict(open_) == "undecided (about 22 seeds would decide)"
+    both = open_ | {"test_images_needed": 650}
+    assert wording.verdict(both) == "undecided (about 22 seeds or 650 test images would decide)"
+    neither = open_ | {"seeds_needed": None}
+    assert wording.verdict(neither) == "undecided (neither more seeds nor more test images alone would decide)"
+    alone = neither | {"p_equivalence": None, "reason": "One seed cannot tell the change from luck. Run 3."}
+    assert wording.verdict(alone) == "undecided (one seed cannot tell the change from luck)"
+    assert wording.verdict_note(alone) == alone["reason"]
+    assert wording.verdict(found | {"verdict": "invalid", "reason": "P012: Copies."}) == "invalid (see P012)"
+
+
 def test_a_title_continues_a_sentence() -> None:
     assert wording.lower("Too few seeds") == "too few seeds"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paribus.errors import StoreError, nearest
-from paribus.wording import NOTHING, difference, interval, loss, p_value, percent, unit, would_decide
+from paribus.wording import NOTHING, difference, interval, loss, p_value, percent, unit, verdict
 
 _HEAD = ("question", "arm", "against", "difference", "95 % interval", "p (Holm)", "verdict")
 
@@ -129,7 +129,7 @@ def _cells(row: Mapping[str, Any]) -> Sequence[str]:
         row["control"],
         *_difference_cells(row),
         p_value(row["p_holm"]),
-        _verdict(row),
+        verdict(row),
     )
 
 
@@ -137,13 +137,6 @@ def _difference_cells(comparison: Mapping[str, Any]) -> tuple[str, str]:
     metric, found = comparison["metric"], difference(comparison["difference"], comparison["metric"])
     ends = interval(comparison["ci95"], lambda end: difference(end, metric)) or NOTHING
     return found if comparison["difference"] is None else f"{found} {unit(metric)}", ends
-
-
-def _verdict(comparison: Mapping[str, Any]) -> str:
-    seeds, images = comparison["seeds_needed"], comparison["test_images_needed"]
-    if comparison["verdict"] == "undecided" and (seeds or images):
-        return f"undecided ({would_decide(seeds, images)})"
-    return str(comparison["verdict"])
 
 
 def _arm_cells(name: str, arm: Mapping[str, Any], comparison: Mapping[str, Any] | None) -> Sequence[str]:
@@ -157,7 +150,7 @@ def _arm_cells(name: str, arm: Mapping[str, Any], comparison: Mapping[str, Any] 
     )
     if comparison is None:
         return (*measured, NOTHING, NOTHING, NOTHING)
-    return (*measured, *_difference_cells(comparison), _verdict(comparison))
+    return (*measured, *_difference_cells(comparison), verdict(comparison))
 
 
 def _question(verdicts: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
@@ -200,7 +193,9 @@ _KEYS = (
     "difference",
     "ci95",
     "p_holm",
+    "p_equivalence",
     "verdict",
+    "reason",
     "seeds_needed",
     "test_images_needed",
 )

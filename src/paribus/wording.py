@@ -7,7 +7,7 @@ where there is nothing to write, becomes a dash.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -119,6 +119,22 @@ def would_decide(seeds: int | None, test_images: int | None) -> str:
     if not ways:
         return "neither more seeds nor more test images alone would decide"
     return f"about {' or '.join(ways)} would decide"
+
+
+def verdict_note(comparison: Mapping[str, Any]) -> str:
+    """Return what belongs beside a comparison's verdict: what would decide, or why there is no better answer."""
+    reason = str(comparison["reason"] or "")
+    if comparison["verdict"] == "invalid":
+        return f"see {reason.partition(':')[0]}"
+    if comparison["verdict"] == "undecided" and comparison["p_equivalence"] is not None:
+        return would_decide(comparison["seeds_needed"], comparison["test_images_needed"])
+    return reason
+
+
+def verdict(comparison: Mapping[str, Any]) -> str:
+    """Return a comparison's verdict in one line: ``"better"``, ``"undecided (about 12 seeds would decide)"``."""
+    note = verdict_note(comparison).partition(". ")[0].removesuffix(".")
+    return f"{comparison['verdict']} ({lower(note)})" if note else str(comparison["verdict"])
 
 
 def count(number: int, noun: str) -> str:

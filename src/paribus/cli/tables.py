@@ -8,7 +8,7 @@ from typing import Any
 
 from paribus.errors import ConfigError, nearest
 from paribus.terminal import console, explanation, table
-from paribus.wording import NOTHING, count, difference, interval, percent, unit
+from paribus.wording import NOTHING, count, difference, interval, percent, unit, verdict
 
 
 def show_verdicts(verdicts: Mapping[str, Any], folder: Path) -> None:
@@ -36,16 +36,6 @@ def show_verdicts(verdicts: Mapping[str, Any], folder: Path) -> None:
         output.print(explanation([(check["code"], check.get("level", "")) for check in fired]))
     output.print()
     output.print(f"report: {folder / 'report.html'}", soft_wrap=True)
-
-
-def verdict_text(comparison: Mapping[str, Any]) -> str:
-    """Return a comparison's verdict, with what would settle it where it is open and that is known."""
-    seeds, images = comparison["seeds_needed"], comparison.get("test_images_needed")
-    if seeds is not None:
-        return f"{comparison['verdict']} (about {count(seeds, 'seed')} would decide)"
-    if images is not None:
-        return f"{comparison['verdict']} (about {count(images, 'test image')} would decide)"
-    return str(comparison["verdict"])
 
 
 def show_list(subject: str) -> None:
@@ -135,7 +125,7 @@ def _comparison(comparison: Mapping[str, Any]) -> tuple[str, str, str, str]:
         comparison["arm"],
         found if comparison["difference"] is None else f"{found} {unit(metric)}",
         interval(comparison["ci95"], lambda end: difference(end, metric)) or NOTHING,
-        verdict_text(comparison),
+        verdict(comparison),
     )
 
 

@@ -27,7 +27,7 @@ from paribus.wording import (
     percent,
     setting,
     unit,
-    would_decide,
+    verdict_note,
 )
 
 
@@ -86,12 +86,7 @@ def comparisons(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def verdict_cell(comparison: Mapping[str, Any]) -> Cell:
     """Return the verdict in its colour, with what would settle an open question, or why there is no better answer."""
-    verdict, small = comparison["verdict"], comparison["reason"] or ""
-    if verdict == "invalid":
-        small = f"see {small.partition(':')[0]}"
-    elif verdict == "undecided" and comparison["p_equivalence"] is not None:
-        small = would_decide(comparison["seeds_needed"], comparison["test_images_needed"])
-    return Cell(verdict, small, verdict)
+    return Cell(comparison["verdict"], verdict_note(comparison), comparison["verdict"])
 
 
 def difference_texts(comparison: Mapping[str, Any], interval_key: str) -> tuple[str, str]:
