@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -9,18 +10,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from data_files import picture, write_files
 from doc_blocks import GALLERY
 from paribus import experiments
 from paribus.assignment.build import build
+from paribus.assignment.choices import choice
 from paribus.assignment.page import Answer, Document
-from paribus.assignment.requests import EXPERIMENTS, REQUESTS
+from paribus.assignment.requests import EXPERIMENTS, LOADER, REQUESTS
 from paribus.assignment.stored import Stored
 from paribus.assignment.write import to_html, to_markdown, write
 from paribus.errors import StoreError
 from paribus.experiment import CONTROL, Experiment
 from paribus.report.page import Cell
+from paribus.report.recipe import recipe_text
 from paribus.store import Results
 from paribus.wording import duration
 from quoted_values import unexplained
@@ -59,7 +64,9 @@ def test_every_source_is_a_question_of_a_shipped_experiment_and_every_question_i
 def test_every_request_is_answered_by_something() -> None:
     assert [request.id for request in REQUESTS if not request.figures] == []
     assert [request.id for request in REQUESTS if not request.sources and request.control_of is None] == []
-    assert [request.id for request in REQUESTS if request.sources and not request.sources[0].is_headline] == []
+    headed = [request.id for request in REQUESTS if any(source.is_headline for source in request.sources)]
+    assert [request.id for request in REQUESTS if request.id not in headed] == ["baseline", "folders"]
+    assert [request.id for request in REQUESTS if request.is_choice and request.id not in headed] == []
 
 
 @pytest.mark.parametrize("figure", [figure for request in REQUESTS for figure in request.figures])
@@ -77,7 +84,7 @@ def test_no_figure_is_shown_twice() -> None:
     assert len(figures) == len(set(figures))
 
 
-def test_every_request_has_verdict_words_figure_andtable_of(document: Document) -> None:
+def test_every_request_has_verdict_words_figure_and_table(document: Document) -> None:
     assert [answer.number for answer in document.answers] == list(range(1, 17))
     for answer in document.answers:
         assert answer.figures and answer.table, answer.id
@@ -120,15 +127,16 @@ def test_every_number_of_the_tables_is_in_the_verdicts(document: Document, store
     for answer in document.answers:
         assert answer.table is not None
         for arm, *cells in answer.table.rows:
-            verdicts = stored.materials[arm.small.partition(",")[0]].verdicts
-            sentence = {"text": text_of(cells), "evidence": list(leaves(verdicts, arm.text))}
+            verdicts = stored.materials[experiment_of(arm)].verdicts
+            evidence = [*leaves(verdicts, arm.text), {"run": CONTROL, "key": "runs", "value": 10}]
+            sentence = {"text": text_of(cells), "evidence": evidence}
             assert unexplained(sentence) == [], (answer.id, arm.text)
 
 
 def test_every_number_that_is_told_of_controls_is_in_the_verdicts(document: Document, stored: Stored) -> None:
-    told = {text.split("`")[1]: text for answer in document.answers for text in answer.measured}
-    assert set(told) == set(EXPERIMENTS)
-    for name, text in told.items():
+    told = [text for answer in document.answers for text in answer.measured if " the control reaches " in text]
+    assert [text.split("`")[1] for text in told] == list(EXPERIMENTS)
+    for name, text in zip(EXPERIMENTS, told, strict=True):
         material = stored.materials[name]
         evidence = list(leaves(material.verdicts, CONTROL))
         published = material.experiment.published or ()
@@ -136,16 +144,69 @@ def test_every_number_that_is_told_of_controls_is_in_the_verdicts(document: Docu
         assert unexplained({"text": text, "evidence": evidence}) == []
 
 
-def test_the_numbers_of_the_summary_are_those_of_the_tables(document: Document) -> None:
-    rows = {
-        (row[0].text, row[0].small.partition(",")[0]): row for answer in document.answers for row in table_of(answer)
+def test_recipes_and_splits_are_told_of_every_experiment(document: Document, stored: Stored) -> None:
+    told = [text for answer in document.answers for text in answer.measured]
+    recipes = {text.split("`")[1]: text for text in told if text.startswith("Recipe of the control of ")}
+    assert list(recipes) == ["lenet-mnist", "lenet-dhcd", "dogs-vs-cats", "sign-digits"]
+    for name, text in recipes.items():
+        assert text.endswith(f": {recipe_text(stored.materials[name].experiment.control)}.")
+    splits = {text.split("`")[1]: text for text in told if " images to train, " in text}
+    assert set(splits) == set(EXPERIMENTS)
+    assert splits["sign-digits"] == "`sign-digits`: 1,712 images to train, 300 to validate, 50 to test."
+    assert splits["dogs-vs-cats"] == "`dogs-vs-cats`: 202 images to train, 103 to validate, 451 to test."
+
+
+def test_what_to_take_is_told_of_every_choice(document: Document, stored: Stored) -> None:
+    """By the verdicts: what is better than the control, or else the control."""
+    told = {answer.id: answer.choices for answer in document.answers if answer.choices}
+    assert list(told) == ["model", "optimisation", "approach"]
+    for request in REQUESTS:
+        compared = [source for source in request.sources if source.is_headline]
+        assert len(told.get(request.id, ())) == (len(compared) if request.is_choice else 0)
+        for source, text in zip(compared, told.get(request.id, ()), strict=False):
+            comparisons = stored.materials[source.experiment].question(source.question)["comparisons"]
+            better = [each["arm"] for each in comparisons if each["verdict"] == "better"]
+            assert text.startswith(f"`{source.experiment}`, {source.question}: ")
+            assert ("the control, " in text) == (not better)
+            assert all(f"`{each['arm']}`" in text for each in comparisons if not better or each["arm"] in better)
+
+
+def test_one_that_is_better_is_taken(stored: Stored) -> None:
+    material = stored.materials["lenet-mnist"]
+    questions = {question.id: question for question in material.experiment.questions}
+    taken = choice(material, questions["batch-size"])
+    assert taken == "`b512-same-steps`, shown to be better than the control."
+    assert choice(material, questions["relu"]) == (
+        "the control. Nothing else is shown to be better: `relu` is undecided."
+    )
+    assert choice(material, questions["learning-rate"]) is None, "a sweep chooses on validation"
+
+
+def test_the_loader_that_is_shown_runs(tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 3, 8, 8, 3), dtype=np.uint8)
+    places = itertools.product(enumerate(("train", "valid", "test")), enumerate(("cat", "dog")), range(3))
+    files = {
+        f"{split}/{name}/{index}.jpg": picture(pixels[row, column, index], "jpeg")
+        for (row, split), (column, name), index in places
     }
+    write_files(tmp_path / "photos", files)
+    monkeypatch.chdir(tmp_path)
+    seen: list[Any] = []
+    exec(LOADER.replace("    ...", "    seen.append(batch)"), {"seen": seen})
+    assert [tuple(batch.shape) for batch in seen] == [(6, 3, 256, 256)]
+
+
+def test_the_numbers_of_the_summary_are_those_of_the_tables(document: Document) -> None:
+    rows = {(row[0].text, experiment_of(row[0])): row for answer in document.answers for row in table_of(answer)}
     checked = 0
     for _, verdict, arm, difference, within, _figure in document.summary.rows:
         row = rows.get((arm.text, arm.small.partition(";")[0]))
         assert row is not None, arm
         if verdict.verdict:
-            assert (f"{difference.text} {difference.small}", within.text) == (row[3].text, row[3].small)
+            assert (f"{difference.text} {difference.small}", within.text) == (
+                row[3].text,
+                row[3].small.partition(";")[0],
+            )
             assert verdict == row[4]
             checked += 1
         elif verdict.text.endswith(" %"):
@@ -297,7 +358,7 @@ def test_a_control_without_a_finished_run_says_so(tmp_path: Path) -> None:
     control = {"runs": 0, "diverged": 0, "test_accuracy": nothing, "test_loss": nothing, "seconds_per_run": None}
     path.write_text(json.dumps(verdicts | {"arms": verdicts["arms"] | {CONTROL: control}}), encoding="utf-8")
     document = build(Stored.gather(tmp_path, is_quick=False))
-    assert document.answers[0].measured == ("`lenet-mnist`: no run of the control has finished.",)
+    assert document.answers[0].measured[0] == "`lenet-mnist`: no run of the control has finished."
     assert document.summary.rows[0][1] == Cell("no verdict", "runs are missing")
     assert document.answers[0].table is not None
     assert [cell.text for cell in document.answers[0].table.rows[0]] == [CONTROL, *["–"] * 5]
@@ -322,6 +383,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def experiment_of(arm: Cell) -> str:
+    """The experiment whose arm a row is of: it begins the small print."""
+    return re.split("[,;]", arm.small)[0]
+
+
 def text_of(cells: list[Cell]) -> str:
     return " ; ".join(f"{cell.text} ; {cell.small}" for cell in cells)
 
@@ -341,7 +407,7 @@ def leaves(verdicts: Mapping[str, Any], arm: str) -> Iterator[dict[str, Any]]:
             yield {"run": where, "key": key, "value": value}
     of_control = verdicts["arms"][CONTROL]["seconds_per_run"]
     if of_control and entry["seconds_per_run"] is not None:
-        yield {"run": arm, "key": "cost", "value": entry["seconds_per_run"] / of_control}
+        yield {"run": arm, "key": "cost_ratio", "value": entry["seconds_per_run"] / of_control}
 
 
 def figures_in(place: Any, key: str = "") -> Iterator[tuple[str, Any]]:

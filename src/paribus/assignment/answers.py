@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
+from paribus.assignment.choices import choice
 from paribus.assignment.page import Answer, Quoted
 from paribus.assignment.requests import Request, Source
 from paribus.assignment.stored import Stored
@@ -14,6 +16,8 @@ from paribus.report import questions
 from paribus.report.build import data_text, notices, summary_rows
 from paribus.report.material import Material, check_lines
 from paribus.report.page import Cell, Comment, Figure, Link, Table
+from paribus.report.recipe import recipe_text
+from paribus.store import files
 from paribus.wording import NOTHING, count, duration, interval, loss, percent, plain, unit
 
 Found = tuple[Source, Material, Question]
@@ -37,6 +41,8 @@ class Teller:
             taken=request.taken,
             verdicts=tuple(_verdicts(found)),
             measured=tuple(self._measured(request)),
+            example=request.example,
+            choices=tuple(self._choices(found)) if request.is_choice else (),
             quoted=tuple(self._quoted(*each) for each in found if each[0].parts),
             figures=tuple(each for each in figures.values() if each is not None),
             table=self._table(request, found),
@@ -52,14 +58,22 @@ class Teller:
         return (source, material, asked[source.question]) if source.question in asked else None
 
     def _measured(self, request: Request) -> Iterator[str]:
-        material = self.stored.materials.get(request.control_of or "")
-        if material is not None:
-            yield f"`{request.control_of}`: {control_text(material)}"
-        yield from (
-            f"`{name}`: {data_text(self.stored.materials[name]).partition(': ')[2]}."
-            for name in request.splits_of
-            if name in self.stored.materials and self.stored.materials[name].all_runs
-        )
+        there = self.stored.materials
+        control = there.get(request.control_of or "")
+        if control is not None:
+            yield f"`{request.control_of}`: {control_text(control)}"
+        for name in (each for each in request.splits_of if each in there):
+            known = splits_text(there[name])
+            if known is not None:
+                yield f"`{name}`: {known}."
+        for name in (each for each in request.recipes_of if each in there):
+            yield f"Recipe of the control of `{name}`: {recipe_text(there[name].experiment.control)}."
+
+    def _choices(self, found: list[Found]) -> Iterator[str]:
+        for source, material, question in found:
+            text = choice(material, question) if source.is_headline else None
+            if text is not None:
+                yield f"`{source.experiment}`, {question.id}: {text}"
 
     def _quoted(self, source: Source, material: Material, question: Question) -> Quoted:
         said = {part: _said(material, question, part) for part in source.parts}
@@ -125,8 +139,7 @@ def _of_the_whole(material: Material) -> list[str]:
     if material.all_runs:
         return list(notices(material))
     elsewhere = [check for checks in questions.told_at(material).values() for check in checks]
-    checks = check_lines([check for check in material.checks() if check not in elsewhere])
-    return [*checks, "Its runs are not kept here, only their verdicts: how many updates they made is not told."]
+    return check_lines([check for check in material.checks() if check not in elsewhere])
 
 
 def control_text(material: Material) -> str:
@@ -137,12 +150,33 @@ def control_text(material: Material) -> str:
         return "no run of the control has finished."
     runs = count(arm["runs"], "run")
     said = f"the control reaches {percent(accuracy['mean'])} % test accuracy (mean of {runs}"
-    said += f", 95 % interval {interval(accuracy['ci95'], percent)} %)" if accuracy["ci95"] else ")"
+    said += f", 95 % interval{_over(accuracy)} {interval(accuracy['ci95'], percent)} %)" if accuracy["ci95"] else ")"
     said += f" and a test loss of {loss(nats['mean'])}"
     said += f" (95 % interval {interval(nats['ci95'], loss)})" if nats["ci95"] else ""
     said += f". One run takes {duration(arm['seconds_per_run'])}."
     published = material.experiment.published
-    return said if published is None else f"{said} Published for it: {interval(published, percent)} %."
+    return said if published is None else f"{said} Published for this task: {interval(published, percent)} %."
+
+
+def splits_text(material: Material) -> str | None:
+    """Say how many images train, validate and test; where no runs are kept, as the report says, None where it does not.
+
+    Raises:
+        StoreError: If the report cannot be read.
+    """
+    if material.all_runs:
+        return data_text(material).partition(": ")[2]
+    report = material.results.folder / "report.md"
+    if not report.is_file():
+        return None
+    with files.reading(report):
+        told = re.search(r"^- \*\*Data\*\*: [^:\n]*: (.*)$", report.read_text(encoding="utf-8"), re.MULTILINE)
+    return told[1] if told else None
+
+
+def _over(figure: Mapping[str, Any]) -> str:
+    """What an interval is over, where it is not seeds: of one run, or of runs that are all alike."""
+    return "" if figure["ci95_kind"] in (None, _SEEDS) else " over test images"
 
 
 def _verdicts(found: list[Found]) -> Iterator[Cell]:
@@ -160,19 +194,29 @@ def _said(material: Material, question: Question, part: str) -> list[str]:
 def _row(material: Material, experiment: str, arm: str, comparison: Mapping[str, Any] | None) -> tuple[Cell, ...]:
     entry, against = material.verdicts["arms"][arm], material.experiment.baseline(arm)
     small = experiment if against == CONTROL else f"{experiment}, against {against}"
+    if arm != CONTROL:
+        small += f"; {questions.changes(material.experiment.arms[arm], material.experiment)}"
     measured = [
-        Cell(write(entry[metric]["mean"]), interval(entry[metric]["ci95"], write))
+        Cell(write(entry[metric]["mean"]), interval(entry[metric]["ci95"], write) + _over(entry[metric]))
         for metric, write in (("test_accuracy", percent), ("test_loss", loss))
     ]
     tested = (Cell(NOTHING), Cell(NOTHING))
     if comparison is not None and comparison["difference"] is not None:
         found, within = questions.difference_texts(comparison, "ci95")
-        tested = (Cell(f"{found} {unit(comparison['metric'])}", within), questions.verdict_cell(comparison))
+        small_print = within + _on_fewer(material, comparison)
+        tested = (Cell(f"{found} {unit(comparison['metric'])}", small_print), questions.verdict_cell(comparison))
     runs = material.runs[arm]
     updates = plain(fmean(run.result.steps for run in runs)) if runs else NOTHING
     return Cell(arm, small), *measured, *tested, Cell(updates), questions.cost(material, arm)
 
 
+def _on_fewer(material: Material, comparison: Mapping[str, Any]) -> str:
+    """On how many seeds a difference was found, where the control has more of them and another mean over all."""
+    runs, baseline = comparison["runs"], material.verdicts["arms"][comparison["control"]]
+    return f"; on {count(runs, 'seed')}, of {baseline['runs']}" if runs < baseline["runs"] else ""
+
+
 _HEAD = ("Arm", "Test accuracy (%)", "Test loss", "Difference", "Verdict", "Updates per run", "Time per run")
 _UPDATES = _HEAD.index("Updates per run")
 _NUMERIC = (1, 2, 3, 5, 6)
+_SEEDS = "t over seeds"

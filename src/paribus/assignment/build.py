@@ -11,7 +11,7 @@ from paribus.assignment.page import Answer, Document
 from paribus.assignment.requests import EXPERIMENTS, REQUESTS, Request
 from paribus.assignment.stored import Stored, experiment_of
 from paribus.experiment import CONTROL
-from paribus.report.build import summary_rows
+from paribus.report.build import METHOD, READING_FIGURES, VERDICTS, summary_rows
 from paribus.report.material import Material
 from paribus.report.page import Cell, Table
 from paribus.store import WallTime
@@ -27,8 +27,10 @@ def build(stored: Stored) -> Document:
         warning=quick.WARNING if stored.is_quick else "",
         mark=quick.MARK if stored.is_quick else "",
         facts=tuple(_facts(stored)),
+        reading=(_READING, VERDICTS),
         summary=_summary(stored, answers),
         answers=answers,
+        method=(*(text for text in METHOD if text != VERDICTS), READING_FIGURES),
         limits=tuple(_limits(stored)),
         command=quick.command(is_quick=stored.is_quick),
         environments=_environments(stored),
@@ -166,11 +168,16 @@ def _seconds(material: Material) -> float:
 
 
 _TITLE = "The assignment: LeNet-5, Devanagari, dogs and cats, digits in sign language"
+_READING = (
+    "An experiment compares arms with one control. An arm is a whole recipe that changes what stands below its name "
+    "and nothing else, trained once for each seed. Points are percentage points of test accuracy; the margin of an "
+    "experiment is the smallest difference worth knowing."
+)
 _LIMITS = (
     "A verdict holds for its recipe, its data and the learning rates that were tried. Undecided is not the same as no "
     "difference: it says that these seeds and test images cannot tell.",
-    "The sentences are those of the full reports, quoted and not written anew; the next experiment worth running, what "
-    "was measured of the mechanism and the wrong answers as images are there.",
+    "The sentences on differences are those of the full reports, quoted and not written anew; the next experiment "
+    "worth running and the wrong answers as images are there.",
     "p values are corrected for the comparisons of one experiment, not for those of all of them together.",
     "No verdict compares one data set with another: the experiments differ in more than their images.",
 )

@@ -24,8 +24,9 @@ class Quoted:
 class Answer:
     """One request with its answer; every part may be empty but the first four.
 
-    `verdicts` are arms with the verdict on each in its colour, `measured` what is told of controls and splits,
-    `notices` what was not asked but matters, `missing` what has not been run.
+    `verdicts` are arms with the verdict on each in its colour, `measured` what is told of controls, splits and recipes,
+    `example` text to be shown as it is, `choices` which arm to take, `notices` what was not asked but matters,
+    `missing` what has not been run.
     """
 
     id: str
@@ -34,6 +35,8 @@ class Answer:
     taken: str
     verdicts: tuple[Cell, ...]
     measured: tuple[str, ...]
+    example: str
+    choices: tuple[str, ...]
     quoted: tuple[Quoted, ...]
     figures: tuple[Figure, ...]
     table: Table | None
@@ -43,14 +46,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole document. `warning` is said at its head, and `mark` in every heading, where it settles nothing."""
+    """The whole document. `warning` is said at its head, and `mark` in every heading, where it settles nothing.
+
+    `reading` says what the words of the summary mean, `method` how numbers and figures are made.
+    """
 
     title: str
     warning: str
     mark: str
     facts: tuple[tuple[str, str], ...]
+    reading: tuple[str, ...]
     summary: Table
     answers: tuple[Answer, ...]
+    method: tuple[str, ...]
     limits: tuple[str, ...]
     command: str
     environments: Table

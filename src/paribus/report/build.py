@@ -12,6 +12,7 @@ from paribus.report import questions
 from paribus.report.diagnosis import diagnosis
 from paribus.report.material import Material, check_lines, missing_runs
 from paribus.report.page import Cell, Link, Page, Section, Table
+from paribus.report.recipe import recipe_text
 from paribus.wording import NOTHING, count, duration, interval, listed, margin, percent, unit
 
 
@@ -27,14 +28,14 @@ def build(material: Material) -> Page:
         fired=tuple(_fired(material)),
         sections=tuple(_sections(material)),
         diagnosis=diagnosis(material),
-        method=Section("method", "Method", (*_METHOD, _TEST_SEEN if material.val_is_test else _TEST_UNSEEN)),
+        method=Section("method", "Method", (*METHOD, _TEST_SEEN if material.val_is_test else _TEST_UNSEEN)),
         environment=tuple(_environment(material)),
     )
 
 
 def _sections(material: Material) -> Iterator[Section]:
     """One section per question; the first with figures says how to read them."""
-    note, told = _FIGURES, questions.told_at(material)
+    note, told = READING_FIGURES, questions.told_at(material)
     for question in material.experiment.questions:
         section = questions.section(material, question, told[question.id])
         if section.figures and note:
@@ -49,6 +50,7 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     design = f"{arms} × {seeds}" if wanted == len(experiment.arms) * len(experiment.seeds) else f"{arms}, up to {seeds}"
     yield "Runs", f"{design}: {len(runs)} of {wanted} finished"
     yield "Data", data_text(material)
+    yield "Recipe of the control", recipe_text(experiment.control)
     control = material.arm(CONTROL)
     if control is not None and control["test_accuracy"]["mean"] is not None:
         accuracy = control["test_accuracy"]
@@ -171,12 +173,16 @@ def _told(environment: Mapping[str, Any]) -> dict[str, str]:
 
 
 _PACE = ("processor", "cores", "workers", "threads per run", "instructions", "torch", "numpy")
-_FIGURES = (
+READING_FIGURES = (
     "How to read the curves: a line is the mean over seeds, its band reaches from the lowest seed to the highest. "
     "Where one run of an arm has ended, the others go on as thin lines; a cross marks where a run diverged. "
     "An accuracy axis with uneven ticks is stretched towards 100 %: equal distances are equal ratios of the error."
 )
-_METHOD = (
+VERDICTS = (
+    "Better and worse: the corrected p is at most 0.05. Equivalent: the 95 % interval lies within the margin. "
+    "Undecided: neither is the case, which is not the same as no difference. Invalid: a check forbids the comparison."
+)
+METHOD = (
     "One factor is changed at a time; an arm that changes two does so on purpose and is named so. Arms with one seed "
     "see the same split, the same order of images and, where layers have equal shapes, the same initial weights.",
     "The accuracy of an arm is its mean over seeds, with the 95 % t interval over seeds; a single run has Wilson's "
@@ -185,8 +191,7 @@ _METHOD = (
     "The interval of a difference and its p value treat seeds and test images both as samples, so they speak of other "
     "seeds and of new images from the same source. p values are corrected for the number of comparisons by Holm's "
     "method; a sweep counts once, with its best value by validation.",
-    "Better and worse: the corrected p is at most 0.05. Equivalent: the 95 % interval lies within the margin. "
-    "Undecided: neither is the case, which is not the same as no difference. Invalid: a check forbids the comparison.",
+    VERDICTS,
     "Beside the interval on new images stands the one for these test images only: what other seeds would give on them. "
     "It is the narrower claim, and decides no verdict.",
 )

@@ -25,6 +25,7 @@ from paribus.wording import (
     loss,
     p_value,
     percent,
+    ratio,
     setting,
     unit,
     verdict_note,
@@ -104,16 +105,30 @@ def best_of_sweep(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def cost(material: Material, arm: str) -> Cell:
     """Return the time per run, how many times the control's it is, and what features took that all runs read."""
-    entry, control = material.arm(arm), material.arm(CONTROL)
+    entry, times = material.arm(arm), times_control(material, arm)
     if entry is None:
         return Cell(NOTHING)
-    small = []
-    if control is not None and arm != CONTROL and control["seconds_per_run"]:
-        small.append(f"{entry['seconds_per_run'] / control['seconds_per_run']:.2f} × control")
+    small = [] if times is None else [f"{ratio(times)} × control"]
     if entry.get("features_seconds"):  # Verdicts of old lack it.
         often = "for each seed" if material.experiment.arms[arm].recipe.has_own_views else "once"
         small.append(f"features {duration(entry['features_seconds'])}, {often}")
     return Cell(duration(entry["seconds_per_run"]), "; ".join(small))
+
+
+def times_control(material: Material, arm: str) -> float | None:
+    """Return how many times the control's an arm's time per run is; None of the control, and where one has no time.
+
+    Over the seeds that both have, where their runs are kept: seeds of another day may be slower.
+    """
+    entry, control = material.arm(arm), material.arm(CONTROL)
+    if arm == CONTROL or entry is None or control is None or not control["seconds_per_run"]:
+        return None
+    own, against = ({run.result.seed: run.result.seconds for run in material.runs[name]} for name in (arm, CONTROL))
+    shared = own.keys() & against.keys()
+    if not shared:
+        return float(entry["seconds_per_run"] / control["seconds_per_run"])
+    seconds = sum(against[seed] for seed in shared)
+    return sum(own[seed] for seed in shared) / seconds if seconds else None
 
 
 def _table(material: Material, question: Question, entry: Mapping[str, Any], arms: Sequence[str]) -> Table:
@@ -145,7 +160,7 @@ def _arm_cells(material: Material, question: Question, arm: str) -> tuple[Cell, 
         value = setting(design.recipe.factor(question.factor))
         val = Cell(percent(material.val_accuracy(arm)), interval(material.val_accuracy_ci95(arm), percent))
         return Cell(arm), Cell(value), _runs_cell(material, arm), val, *measured
-    changed = "nothing" if arm == CONTROL else _changes(design, material.experiment)
+    changed = "nothing" if arm == CONTROL else changes(design, material.experiment)
     against = material.experiment.baseline(arm)
     return (
         Cell(arm, "" if against == CONTROL else f"against {against}"),
@@ -167,8 +182,8 @@ def _size(material: Material, question: Question, arm: str) -> str:
     return count(counts[arm], "parameter") if arm in counts and len(set(counts.values())) > 1 else ""
 
 
-def _changes(arm: Arm, experiment: Experiment) -> str:
-    """What an arm changes: `model.activation: tanh → relu`, and nothing else."""
+def changes(arm: Arm, experiment: Experiment) -> str:
+    """Return what an arm changes: `model.activation: tanh → relu`, and nothing else."""
     return "; ".join(f"{factor}: {_before(experiment, factor)} → {_after(arm, factor)}" for factor in arm.factors)
 
 
