@@ -110,7 +110,7 @@ def test_what_is_there_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_wrong_names_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`--only` must name .* but got `lenet-mnits`. Did you mean `lenet-mnist`\?"):
         run(Options(out=tmp_path, only=("lenet-mnits",)))
-    with pytest.raises(DataError, match=r"The data folder must exist, but .* is no folder. Correct --data-dir."):
+    with pytest.raises(DataError, match=r"The data folder must exist, but .* does not. Correct --data-dir."):
         run(Options(out=tmp_path, data_dir=tmp_path / "none", only=("lenet-mnist",)))
 
 

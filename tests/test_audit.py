@@ -283,7 +283,7 @@ def test_the_page_shows_whole_sets_and_says_what_is_left(tmp_path: Path) -> None
     audit = audited(tmp_path, clean() | files)
     html = to_html(audit, find_files(str(tmp_path / "photos")))
     left = len(the(audit, "copies").paths) - MOST_IMAGES
-    assert f"{left} more images in the file that <code>--json</code> writes." in html
+    assert f"{left} more images in the file that --json writes." in html
 
 
 def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,7 +317,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.C
 def test_many_files_are_cut_short_in_the_text() -> None:
     images = tuple(Exhibit(f"{index}.png") for index in range(8))
     text = lines(Audit("x", {"train": {"a": 8}}, (Finding("turned", "note", "Turned.", images),), ()))
-    assert "    and 3 more files, which `--json` lists" in text
+    assert "    and 3 more files, which --json lists" in text
     assert text[0] == "x: 1 class, readable images: train 8"
     assert text[-1] == "1 finding."
 

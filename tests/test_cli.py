@@ -263,10 +263,10 @@ def test_debug_shows_the_traceback(file: str, monkeypatch: pytest.MonkeyPatch, w
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (["trian"], "No such command 'trian'"),
-        (["run"], "Missing argument 'EXPERIMENT'"),
-        (["run", "a.toml", "--epochs", "5"], "No such option"),
-        (["run", "a.toml", "--workers", "0"], "Invalid value for '--workers'"),
+        (["trian"], "A command must be one of run, plan,"),
+        (["run"], "EXPERIMENT must be given, but is not. Add it: a shipped name or a TOML path.\nSee: paribus run"),
+        (["run", "a.toml", "--epochs", "5"], "An option of `paribus run` must be one of --set, --log,"),
+        (["run", "a.toml", "--workers", "0"], "--workers must be at least 1, but got `0`. Correct it."),
         (["list", "cats"], "What is listed must be one of experiments, data, models, checks, but got `cats`."),
         (["list", "modles"], "but got `modles`. Did you mean `models`?"),
     ],
@@ -379,8 +379,11 @@ def test_check_reads_results(
     monkeypatch.setattr(checks, "outcome", lambda results: found)
     assert main(["check", str(results.folder)]) == 0
     assert "Something was seen in the runs." in capsys.readouterr().out
-    assert main(["check", str(results.folder), "--set", "control.train.epochs=1"]) == 2
-    assert "--set goes with an experiment, but got a result folder" in capsys.readouterr().err
+    for option in (["--set", "control.train.epochs=1"], ["--data-dir", "elsewhere"]):
+        assert main(["check", str(results.folder), *option]) == 2
+        said = capsys.readouterr().err
+        assert f"--set and --data-dir must go with an experiment, but `{results.folder}` is a result" in said
+        assert "Leave them out, or give the experiment." in said
 
 
 def test_check_refuses_a_folder_that_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -437,7 +440,7 @@ def test_the_gate_tells_what_was_found(
         (["--question", "relo", "--expect", "better"], "--question must be one of relu, but got `relo`. Did you mean"),
         (["--question", "relu", "--expect", "beter"], "but got `beter`. Did you mean `better`?"),
         (["--question", "relu", "--expect", " ,"], "--expect must name at least one of better, worse"),
-        (["--question", "relu", "--expect", "better", "--arm", "lang"], "(relu, long, nothing), but got `lang`. Did"),
+        (["--question", "relu", "--expect", "better", "--arm", "lang"], "relu, long, nothing, but got `lang`. Did"),
     ],
 )
 def test_the_gate_refuses_what_there_is_not(
@@ -489,4 +492,4 @@ def test_the_exit_status_reaches_the_shell() -> None:
     code = "import sys; from paribus.cli import main; sys.exit(main(['run', 'nothing.toml']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: An experiment file must exist, but there is no `nothing.toml`.")
+    assert done.stderr.startswith("error: An experiment file must exist, but `nothing.toml` does not (looked in `")

@@ -225,7 +225,7 @@ def test_a_file_that_is_no_zip(tmp_path: Path) -> None:
 
 
 def test_a_missing_zip(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="must exist, but it does not"):
+    with pytest.raises(DataError, match=r"A file must exist, but `.*` does not"):
         ImageFolders("mine", tmp_path / "none.zip").read()
 
 

@@ -193,7 +193,9 @@ def test_offline_says_which_file_goes_where(tmp_path: Path) -> None:
         locate("mnist", tmp_path)
     text = str(caught.value)
     assert "PARIBUS_OFFLINE forbids" in text and "train-images-idx3-ubyte.gz" in text and "in a folder mnist" in text
-    assert f"`{tmp_path}`" in text and f"`{cache_folder()}`" in text and "--set control.data.name=digits" in text
+    assert f"`{tmp_path}`" in text and f"`{cache_folder()}`" in text and text.endswith("or PARIBUS_DATA.")
+    with pytest.raises(DataError, match=r"To go on without it: `--set control.data.name=digits`\.$"):
+        locate("mnist", tmp_path, in_experiment=True)
 
 
 def test_dhcd_is_fetched_by_hand() -> None:
@@ -240,7 +242,7 @@ def test_a_failed_download_says_why(monkeypatch: pytest.MonkeyPatch, fresh_cache
 
     _fake_torchvision(monkeypatch, download)
     with pytest.raises(DataError, match=f"Its download failed: {error}. Get it from .* control.data.name=digits"):
-        locate("mnist")
+        locate("mnist", in_experiment=True)
     assert not list(fresh_cache.iterdir())
 
 
@@ -292,15 +294,16 @@ def test_a_known_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatc
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(
-        DataError, match=r"`data.name` must be one of mnist.*but got `minst`, and .* Did you mean `mnist`\?"
-    ):
+    text = r"A data set must be one of mnist.*but got `minst`\. Did you mean `mnist`\? There is nothing .* whole path"
+    with pytest.raises(DataError, match=rf"{text}\.$"):
         locate("minst")
+    with pytest.raises(DataError, match=rf"{text}\. `--set control.data.name=PATH` does so\.$"):
+        locate("minst", in_experiment=True)
 
 
 @pytest.mark.parametrize("name", ["none/here", "none.zip", "none.npz"])
 def test_a_path_that_is_not_there(name: str) -> None:
-    with pytest.raises(DataError, match=f"The data set `{name}` must exist.*Correct the path"):
+    with pytest.raises(DataError, match=f"A data set must exist, but `{name}` does not .looked in `/.*Correct"):
         locate(name)
 
 

@@ -145,7 +145,7 @@ REFUSED_QUESTIONS = {
     "together of lists": ('arms.a = { "optim.lr" = 1 }\ntogether = [[["optim.lr"]]]', r"a list of lists of factors"),
     "unknown kind": (
         'kind = "swep"\nfactor = "optim.lr"',
-        r"must be compare or sweep, but got `swep`. Did .* `sweep`\?",
+        r"must be one of compare, sweep, but got `swep`. Did .* `sweep`\?",
     ),
     "values of a comparison": (
         'kind = "compare"\nvalues = [1, 2]',
@@ -164,7 +164,10 @@ REFUSED_QUESTIONS = {
         'factor = "optim.lr"\nvalues = [1, 1.0]',
         r"`question.q.values` must differ from each oth",
     ),
-    "unknown metric": ('metric = "accuracy"\narms.a = {}', r"must be test_accuracy or test_loss, but got `accuracy`"),
+    "unknown metric": (
+        'metric = "accuracy"\narms.a = {}',
+        r"must be one of test_accuracy, test_loss, but got `accuracy`",
+    ),
     "margin of nothing": ("margin = 0\narms.a = {}", r"`question.q.margin` must be a fraction above 0 and below 1"),
 }
 
@@ -266,9 +269,16 @@ def test_seeds_of_a_question_are_a_number(seeds: str) -> None:
         parse(f'seeds = {seeds}\narms.relu = {{ "model.activation" = "relu" }}\n')
 
 
-@pytest.mark.parametrize("setting", ["question.seeds=3", "question.p.seeds=3", "question.q=3"])
-def test_settings_of_a_question_must_name_one(setting: str) -> None:
-    with pytest.raises(ConfigError, match=r"A setting of a question must name one that there is.*Questions: q"):
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("question.seeds=3", r"A question must be one of q, but got `seeds`\. Write `question.ID.KEY=VALUE`"),
+        ("question.p.seeds=3", r"A question must be one of q, but got `p`\. Write `question.ID.KEY=VALUE`"),
+        ("question.q=3", r"A setting of a question must name a key of it, but got `question.q`\. Write `question.ID"),
+    ],
+)
+def test_settings_of_a_question_must_name_one(setting: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
         parse(EXPENSIVE, setting)
 
 
@@ -307,7 +317,7 @@ def test_the_last_setting_counts_and_every_arm_follows() -> None:
 
 @pytest.mark.parametrize("setting", ["epochs=5", "train.epochs=5", "control.train.epochs", "control=5", "=5"])
 def test_settings_must_name_a_key(setting: str) -> None:
-    with pytest.raises(ConfigError, match=r"must be written `control.TABLE.KEY=VALUE`, .* For example: --set control"):
+    with pytest.raises(ConfigError, match=r"must be written `control.TABLE.KEY=VALUE`, .* For example: `--set control"):
         parse("", setting)
 
 
@@ -323,7 +333,7 @@ def test_settings_with_an_unknown_key_are_refused() -> None:
 
 def test_files_are_read_and_named_when_they_cannot_be(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
-    with pytest.raises(ConfigError, match=r"An experiment file must exist, but there is no `.*small.toml`. Check"):
+    with pytest.raises(ConfigError, match=r"An experiment file must exist, but `.*small.toml` does not. Correct"):
         Experiment.load(path)
     path.write_text(HEAD + CONTROL_TABLE)
     assert Experiment.load(path, ["experiment.seeds=1"]).seeds == (0,)
@@ -432,9 +442,8 @@ def test_experiments_are_found_by_name_or_path(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     Path("mine").write_text("")
     assert experiments.find("mine") == Path("mine")
-    with pytest.raises(
-        ConfigError, match=r"must be a shipped name \(dogs-vs-cats, .*got `lenet-digit`. Did .*-digits`\?"
-    ):
+    text = r"must be one of dogs-vs-cats, .* or the path of a TOML file, but got `lenet-digit`. Did .*-digits`\?"
+    with pytest.raises(ConfigError, match=text):
         experiments.find("lenet-digit")
 
 

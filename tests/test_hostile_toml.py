@@ -192,7 +192,10 @@ KINDS: dict[str, tuple[str, str]] = {
         with_("lr = 0.1", "lr = 1", asking('factor = "optim.lr"\nvalues = [true, 2]')),
         "`optim.lr` must be a valid number, but got True.",
     ),
-    "a metric of another name": (asking('metric = "accuracy"\n' + ARM), "must be test_accuracy or test_loss, but got"),
+    "a metric of another name": (
+        asking('metric = "accuracy"\n' + ARM),
+        "must be one of test_accuracy, test_loss, but got",
+    ),
     "retune where there is no rate": (asking('arms.a = { "optim.momentum" = "retune" }'), '"retune" must stand at'),
     "a test set that chooses": (
         with_("size = 28", 'size = 28, val = "test"', with_("epochs = 3", 'epochs = 3, keep = "best"')),
@@ -235,7 +238,7 @@ def test_a_setting_that_no_reader_can_read(value: str, reason: str) -> None:
         ("utf16.toml", WHOLE.encode("utf-16"), "Give a TOML file, saved in UTF-8."),
         ("\0.toml", None, "Check the path and its permissions."),
         ("folder.toml", None, "An experiment must be a TOML file, but `folder.toml` is a folder."),
-        ("none.toml", None, "An experiment file must exist, but there is no `none.toml`. Check the path."),
+        ("none.toml", None, "An experiment file must exist, but `none.toml` does not (looked in `"),
     ],
 )
 def test_files_that_hold_no_experiment(

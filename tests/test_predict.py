@@ -229,7 +229,7 @@ def test_any_image_is_prepared_to_the_shape_of_the_network(
         (b"", "the file is empty"),
         (b"GIF89a nothing", "not an image of a known format"),
         (Image.new("F", (3, 3)), "its pixels are floating-point numbers"),
-        ("nowhere.png", "`nowhere.png` must exist, but it does not"),
+        ("nowhere.png", "A file must exist, but `nowhere.png` does not"),
     ],
 )
 def test_what_is_no_image_is_refused_with_the_reason(model: TrainedModel, source: Any, text: str) -> None:
@@ -333,7 +333,7 @@ def test_paths_that_are_no_model(lenet: Path, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"")
     (tmp_path / "runs").mkdir()
     for path, error, text in (
-        (tmp_path / "nothing", ConfigError, "must be a run's folder or a file, but there is no"),
+        (tmp_path / "nothing", ConfigError, "A model must exist, but `.*nothing` does not. Give a run's folder, or"),
         (tmp_path / "model.pt", ConfigError, r"or a .safetensors or .onnx file that paribus wrote, but got"),
         (
             lenet.parents[2],

@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_done(
     assert reasons.keys() == set(names) - {"a.png"}
     for text in (
         "unreadable: notes.txt: not an image of a known format\n",
-        "unreadable: nowhere.png: `nowhere.png` must exist, but it does not.",
+        "unreadable: nowhere.png: A file must exist, but `nowhere.png` does not (looked in `",
         "unreadable: empty.png: the file is empty\n",
         "unreadable: void: the folder holds no file that ends in .bmp, .gif, ",
         "unreadable: *.webp: no file matches\n",
@@ -129,7 +129,7 @@ def test_negatives_are_warned_of_and_never_changed_in_silence(
     status, out, err = predicted(capsys, lenet, "n.png", "a.png", "--json")
     assert status == 0 and json.loads(out)["negatives"] == 1
     assert err.startswith("warning: 1 of 2 images is dark on light, but the network was trained on light on dark")
-    assert "`--invert`" in err
+    assert "with --invert (`invert=True`)" in err
     _, plainly, _ = predicted(capsys, lenet, "a.png", "--json")
     _, inverted, err = predicted(capsys, lenet, "n.png", "--invert", "--json")
     assert err == ""

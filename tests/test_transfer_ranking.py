@@ -110,6 +110,20 @@ def test_the_command_writes_what_it_prints(photos: Path, tmp_path: Path, capsys:
     assert "<svg" in html and "<td>tiny</td><td>32</td>" in html and "http" not in html.replace("http://www.w3.org", "")
 
 
+def test_the_command_looks_where_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And advises no setting of an experiment, as there is none."""
+    monkeypatch.setenv("PARIBUS_OFFLINE", "1")
+    monkeypatch.setenv("PARIBUS_DATA", "")
+    sidecar = str(write_weights(tmp_path))
+    assert main(["probe", "mnist", "--weights", sidecar, "--data-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"is in none of `{tmp_path}`, " in said and said.endswith("with --data-dir or PARIBUS_DATA.\n")
+    assert main(["audit", "mnist", "--data-dir", str(tmp_path)]) == 2
+    assert "--set" not in capsys.readouterr().err
+
+
 def test_nothing_cannot_be_ranked(photos: Path) -> None:
     with pytest.raises(ConfigError, match="At least one backbone must be named"):
         rank(str(photos), [])

@@ -102,6 +102,10 @@ def test_what_is_no_sidecar_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         find_weights("tiny.safetensors")
     with pytest.raises(WeightsError, match=rf'but there is none in `\.`, `{re.escape(str(tmp_path))}`\. Give .*"hub"'):
         find_weights("missing")
+    with pytest.raises(WeightsError, match=r"there is none in .*\. Give the path of one, or \"hub:NAME\" for"):
+        named_weights("missing")
+    with pytest.raises(WeightsError, match=r"there is none in .*\. Put it there\.$"):
+        find_weights("missing", instead="Put it there.")
     with pytest.raises(WeightsError, match=r"it is `resnet18\.a1_in1k`, and .* is for `test_resnet`\. Name that"):
         find_weights("tiny", "resnet18.a1_in1k")
     assert find_weights("tiny", None).architecture == "test_resnet"

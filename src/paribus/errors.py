@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ParibusError(Exception):
@@ -103,11 +104,39 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean `{by_lower[matches[0]]}`?" if matches else ""
 
 
+def one_of(what: str, known: Iterable[str], given: str, otherwise: str = "", nothing: str = "none") -> str:
+    """Return the refusal of a name that is not known, with the nearest one that is.
+
+    Args:
+        what: What the name is of, such as ``"A sink"`` or ``"--question"``.
+        known: The names that would have been accepted.
+        given: What the user wrote.
+        otherwise: What would have been accepted besides, in words.
+        nothing: What stands in place of the names where there are none.
+    """
+    names = list(known)
+    choice = (", ".join(names) or nothing) + (f", or {otherwise}" if otherwise else "")
+    return f"{what} must be one of {choice}, but got `{given}`.{nearest(given, names)}"
+
+
+def missing(what: str, path: Path, advice: str) -> str:
+    """Return the refusal of a path at which there is nothing, or a file in place of a folder.
+
+    Args:
+        what: What must be there, such as ``"A model"``.
+        path: Where it was looked for; one that is not absolute was looked for in the working folder, which is named.
+        advice: What to do.
+    """
+    where = "" if path.is_absolute() else f" (looked in `{Path.cwd()}`)"
+    found = "is a file" if path.is_file() else "does not"
+    return f"{what} must exist, but `{path}` {found}{where}. {advice}"
+
+
 _NO_MEMORY = ("can't allocate memory", "failed to map segment from shared object")
 """What torch says on the processor, in a RuntimeError; and what the system says where a library does not fit."""
-_SPACE = "Free some space, and give the same command again."
+_SPACE = "Free some space, and run the same command again."
 _ACCESS = "Change its permissions, or name another place."
-_HANDLES = "End other programs, or raise the limit (`ulimit`), and give the same command again."
+_HANDLES = "End other programs, or raise the limit (`ulimit`), and run the same command again."
 _REFUSALS = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,

@@ -18,7 +18,7 @@ from paribus.augment import Augmenter
 from paribus.batches import Batches, Normalisation, in_order
 from paribus.config import AugmentConfig, DataConfig, Val, Value
 from paribus.data import Dataset, draw
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, one_of
 from paribus.transfer import Preprocessing
 
 SPLITS = ("train", "val", "test")
@@ -56,7 +56,7 @@ class Images(data.Dataset[tuple[Tensor, int]]):
         preprocessing: Preprocessing | None = None,
     ) -> None:
         if split not in SPLITS:
-            raise ConfigError(f"`split` must be one of {', '.join(SPLITS)}, but got `{split}`.{nearest(split, SPLITS)}")
+            raise ConfigError(one_of("`split`", SPLITS, split))
         if split != "train" and augment is not None:
             raise ConfigError(f"`augment` is for train, but got it for {split}: what is measured must not be changed.")
         self.augment = augment if isinstance(augment, AugmentConfig) else AugmentConfig.parse(augment or {}, "augment")

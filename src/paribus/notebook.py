@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paribus.errors import StoreError, nearest
+from paribus.errors import StoreError, one_of
 from paribus.wording import NOTHING, difference, interval, loss, p_value, percent, unit, verdict
 
 _HEAD = ("question", "arm", "against", "difference", "95 % interval", "p (Holm)", "verdict")
@@ -99,10 +99,7 @@ def figures(folder: Path, names: Sequence[str]) -> Shown:
     known = sorted(path.stem for path in folder.glob("*.svg"))
     for name in names:
         if name not in known:
-            raise StoreError(
-                f"A figure must be one of {', '.join(known) or 'none, as there is no report'}, but got "
-                f"`{name}`.{nearest(name, known)}"
-            )
+            raise StoreError(one_of("A figure", known, name, nothing="none, as there is no report"))
     images = [
         f'<img style="vertical-align: top" alt="{html.escape(name)}" src="{_data_uri(folder / f"{name}.svg")}">'
         for name in names
@@ -156,8 +153,7 @@ def _arm_cells(name: str, arm: Mapping[str, Any], comparison: Mapping[str, Any] 
 def _question(verdicts: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
     questions: dict[str, Mapping[str, Any]] = {each["id"]: each for each in verdicts["questions"]}
     if identity not in questions:
-        offer = nearest(identity, questions)
-        raise StoreError(f"A question must be one of {', '.join(questions)}, but got `{identity}`.{offer}")
+        raise StoreError(one_of("A question", questions, identity, nothing="none, as none is asked"))
     return questions[identity]
 
 

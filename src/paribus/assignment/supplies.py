@@ -8,11 +8,9 @@ from pathlib import Path
 from paribus import data
 from paribus.assignment import quick
 from paribus.config import DataConfig, ModelConfig
-from paribus.data.sources import WITHOUT
 from paribus.errors import DataError, WeightsError
 from paribus.experiment import Experiment
 from paribus.transfer import find_weights
-from paribus.transfer.weights import INSTEAD
 from paribus.wording import count, listed
 
 
@@ -64,7 +62,7 @@ def _refusal_of_data(config: DataConfig, data_dir: Path | None) -> str:
     try:
         data.prepare(config, data_dir)
     except DataError as error:
-        return str(error).removesuffix(WITHOUT)
+        return str(error)
     return ""
 
 
@@ -73,8 +71,11 @@ def _refusal_of_weights(model: ModelConfig) -> str:
     if weights == "none":
         return ""
     try:
-        find_weights(weights, model.options["backbone"])
+        find_weights(
+            weights,
+            model.options["backbone"],
+            instead=f"Put `{weights}.json` and the file it names into a folder, and let PARIBUS_WEIGHTS name that.",
+        )
     except WeightsError as error:
-        told = str(error).removesuffix(INSTEAD)
-        return f"{told} Put `{weights}.json` and the file it names into a folder, and let PARIBUS_WEIGHTS name that."
+        return str(error)
     return ""

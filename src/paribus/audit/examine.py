@@ -83,11 +83,11 @@ def _findings(contents: files.Contents, options: Options, unseen: list[str]) -> 
     yield from duplicates.findings(contents, near)
     names = grouping.names_of_groups(contents, options.group)
     if names is None:
-        unseen.append("Groups by name: no numbering tells who or what belongs together; `--group` says how names do.")
+        unseen.append("Groups by name: no numbering tells who or what belongs together; --group says how names do.")
     else:
         yield from grouping.shared_groups(contents, names)
     if contents.features is None:
-        unseen.append("Neighbours in the features of a backbone, and doubtful labels: they need `--weights`.")
+        unseen.append("Neighbours in the features of a backbone, and doubtful labels: they need --weights.")
     else:
         yield from _by_features(contents, near, unseen)
     yield from composition.findings(contents)

@@ -84,7 +84,7 @@ def _part(finding: Finding, archive: Archive, files: dict[str, Parts]) -> Part:
         finding,
         tuple(tuple(_shown(image, archive, files) for image in members) for members in shown),
         any(len(members) > 1 for members in sets),
-        f"{count(left, 'more image')} in the file that `--json` writes." if left else "",
+        f"{count(left, 'more image')} in the file that --json writes." if left else "",
     )
 
 

@@ -6,12 +6,14 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from paribus.errors import ParibusError, told_of_machine
 
 __all__ = ["main"]
 
 _FAILED = 1
+_USAGE = 2
 _INTERRUPTED = 130
 _TRAINS = {"run", "assignment"}
 
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given  # Understood before and behind the command.
     try:
-        _run([argument for argument in given if argument != "--debug"])
+        status = _run([argument for argument in given if argument != "--debug"])
+        return _interrupted(given) if status == _INTERRUPTED else status
     except SystemExit as end:
         if isinstance(end.code, str):
             _say(f"error: {end.code}")
@@ -56,18 +59,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"error: This is a bug in paribus: {type(error).__name__}: {error}")
         _say("Run the same command with --debug and report what it prints.")
         return _FAILED
-    return 0
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> int:
     import typer.main
 
+    from paribus.cli import usage
     from paribus.cli.commands import app
 
+    wrong_usage: Any = typer.BadParameter.__bases__[0]
     try:
-        typer.main.get_command(app).main(arguments, prog_name="paribus")
+        status = typer.main.get_command(app).main(arguments, prog_name="paribus", standalone_mode=False)
+    except typer.Abort:
+        _say("error: An answer was asked for, but the input ended. Give the answer.")
+        return _FAILED
+    except wrong_usage as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # All of its message is the help.
+            _say(str(error))
+        else:
+            _say(f"error: {usage.told(error, _command(arguments))}")
+        return _USAGE
     finally:
         _flush()
+    return status if isinstance(status, int) else 0
 
 
 def _flush() -> None:
@@ -84,7 +98,11 @@ def _say(text: str) -> None:
 
 
 def _interrupted(given: Sequence[str]) -> int:
-    command = next((word for word in given if not word.startswith("-")), "")
     kept = "finished epochs are kept, and the same command goes on from there."
-    _say(f"interrupted: {kept if command in _TRAINS else 'nothing is half written, and the same command begins anew.'}")
+    anew = "nothing is half written, and the same command begins anew."
+    _say(f"interrupted: {kept if _command(given) in _TRAINS else anew}")
     return _INTERRUPTED
+
+
+def _command(given: Sequence[str]) -> str:
+    return next((word for word in given if not word.startswith("-")), "")

@@ -32,7 +32,7 @@ def lines(audit: Audit) -> list[str]:
 def _files(finding: Finding) -> list[str]:
     shown = [f"    {each.path}  {each.note}".rstrip() for each in islice(finding.images, SHOWN)]
     left = len(finding.images) - len(shown)
-    return [*shown, f"    and {count(left, 'more file')}, which `--json` lists"] if left else shown
+    return [*shown, f"    and {count(left, 'more file')}, which --json lists"] if left else shown
 
 
 def write_json(audit: Audit, file: Path) -> None:

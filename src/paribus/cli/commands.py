@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paribus import __version__
-from paribus.cli.options import DataDirOption, WorkersOption, with_run_options
+from paribus.cli.options import DataDirOption, WorkersOption, with_file_options, with_run_options
 
 if TYPE_CHECKING:
     from paribus.config import Value
@@ -65,7 +65,7 @@ def run(
 ) -> None:
     """Train what is missing, print the verdicts, write the report.
 
-    An interrupted run goes on when the same command is given again.
+    An interrupted run goes on when the same command is run again.
     """
     from paribus import checks, track
     from paribus.cli import tables
@@ -108,8 +108,11 @@ def check(
     from paribus.store import Results
 
     if Path(target).is_dir() and target not in experiments.names():
-        if settings:
-            raise ConfigError("--set goes with an experiment, but got a result folder, whose settings are fixed.")
+        if settings or data_dir is not None:
+            raise ConfigError(
+                f"--set and --data-dir must go with an experiment, but `{target}` is a result folder, whose settings "
+                "and images are kept in it. Leave them out, or give the experiment."
+            )
         results = Results.open(target)
         experiment, facts = results.experiment, results.facts()
         outcome = checks.outcome(results)
@@ -123,6 +126,7 @@ def check(
 
 
 @app.command()
+@with_file_options
 def audit(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A known data set, or a folder, zip or csv of images.")],
     weights: Annotated[
@@ -132,11 +136,9 @@ def audit(
     group: Annotated[
         str | None, typer.Option("--group", metavar="REGEX|numbering", help="How file names tell groups.")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write every finding for programs.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the images.")] = None,
     data_dir: DataDirOption = None,
+    *,
+    options: Any,
 ) -> None:
     """Find what is wrong with image files before training on them.
 
@@ -149,15 +151,16 @@ def audit(
 
     found = audits.examine(data, audits.Options(weights=weights, group=group, data_dir=data_dir))
     output.show(found)
-    if json is not None:
-        output.write_json(found, json)
-    if html is not None:
-        files.write(html, audits.to_html(found, audits.find_files(data, data_dir)), "--html")
+    if options.json is not None:
+        output.write_json(found, options.json)
+    if options.html is not None:
+        files.write(options.html, audits.to_html(found, audits.find_files(data, data_dir)), "--html")
     if found.has_errors:
         raise typer.Exit(ERROR_FIRED)
 
 
 @app.command()
+@with_file_options
 def probe(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A known data set, or a folder, zip or csv of images.")],
     weights: Annotated[
@@ -169,8 +172,9 @@ def probe(
     test: Annotated[
         float | None, typer.Option("--test", metavar="SHARE", help="Draw a test split, which is not looked at.")
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures for programs.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the picture.")] = None,
+    data_dir: DataDirOption = None,
+    *,
+    options: Any,
 ) -> None:
     """Rank pretrained backbones for a folder of images.
 
@@ -183,12 +187,12 @@ def probe(
     from paribus.transfer.ranking import rank
 
     keys: dict[str, Value] = {} if test is None else {"test": test}
-    found = rank(data, weights, size or (), None, **keys)
+    found = rank(data, weights, size or (), data_dir, **keys)
     output.show(found)
-    if json is not None:
-        output.write_json(found, json)
-    if html is not None:
-        files.write(html, page.to_html(found), "--html")
+    if options.json is not None:
+        output.write_json(found, options.json)
+    if options.html is not None:
+        files.write(options.html, page.to_html(found), "--html")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, one_of
 from paribus.verdicts import VERDICTS
 from paribus.wording import difference, unit
 
@@ -27,12 +27,13 @@ def expected_verdicts(text: str) -> tuple[str, ...]:
     """
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if not words:
-        raise ConfigError(f"--expect must name at least one of {', '.join(VERDICTS)}, but got `{text}`.")
+        raise ConfigError(
+            f"--expect must name at least one of {', '.join(VERDICTS)}, but got `{text}`. Name those that will "
+            "do, such as `--expect better,equivalent`."
+        )
     for word in words:
         if word not in VERDICTS:
-            raise ConfigError(
-                f"--expect must name verdicts ({', '.join(VERDICTS)}), but got `{word}`.{nearest(word, VERDICTS)}"
-            )
+            raise ConfigError(one_of("--expect", VERDICTS, word))
     return words
 
 
@@ -52,16 +53,10 @@ def judge(verdicts: Mapping[str, Any], question: str, expected: Sequence[str], a
     """
     entries = {entry["id"]: entry for entry in verdicts["questions"]}
     if question not in entries:
-        raise ConfigError(
-            f"--question must be one of {', '.join(entries) or 'none, as the experiment asks no question'}, but got "
-            f"`{question}`.{nearest(question, entries)}"
-        )
+        raise ConfigError(one_of("--question", entries, question, nothing="none, as the experiment asks no question"))
     compared = {each["arm"]: each for each in entries[question]["comparisons"]}
     if arm is not None and arm not in compared:
-        known = ", ".join(compared) or "none, as the question compares no arm"
-        raise ConfigError(
-            f"--arm must be an arm compared in `{question}` ({known}), but got `{arm}`.{nearest(arm, compared)}"
-        )
+        raise ConfigError(one_of("--arm", compared, arm, nothing="none, as the question compares no arm"))
     if not compared:
         sweep = entries[question]["sweep"] or {}
         return [Judged(False, f"{question}: no arm is compared. {sweep.get('reason') or ''}".rstrip())]

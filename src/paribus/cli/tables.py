@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, one_of
 from paribus.terminal import console, explanation, table
 from paribus.wording import NOTHING, count, difference, interval, percent, unit, verdict
 
@@ -45,9 +45,7 @@ def show_list(subject: str) -> None:
         ConfigError: If it is none of these.
     """
     if subject not in _LISTS:
-        raise ConfigError(
-            f"What is listed must be one of {', '.join(_LISTS)}, but got `{subject}`.{nearest(subject, _LISTS)}"
-        )
+        raise ConfigError(one_of("What is listed", _LISTS, subject))
     headings, rows = _LISTS[subject]()
     console().print(table(headings, rows))
 
@@ -61,9 +59,7 @@ def show_check(code: str) -> None:
     from paribus.checks import CHECKS
 
     if code.upper() not in CHECKS:
-        raise ConfigError(
-            f"A check must be one of {', '.join(CHECKS)}, but got `{code}`.{nearest(code.upper(), CHECKS)}"
-        )
+        raise ConfigError(one_of("A check", CHECKS, code))
     check = CHECKS[code.upper()]
     output = console()
     output.print(f"{code.upper()}, {check.level}: {check.title}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paribus.config.table import Fraction, Off, PositiveFloat, Table
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, one_of
 from paribus.refusals import validated
 
 Activation = Literal["tanh", "scaled-tanh", "relu", "gelu", "sigmoid"]
@@ -111,11 +111,8 @@ class ModelConfig(BaseModel):
         if ":" in name:
             return dict(value)
         if name not in cls.options_by_name:
-            known = ", ".join(cls.options_by_name)
-            raise ConfigError(
-                f"`model.name` must be one of {known}, or a class of yours as `file.py:Class`, but got "
-                f"`{name}`.{nearest(name, cls.options_by_name)}"
-            )
+            own = "a class of yours as `file.py:Class`"
+            raise ConfigError(one_of("`model.name`", cls.options_by_name, name, own))
         given = {key: item for key, item in value.items() if key != "name"}
         options = validated(cls.options_by_name[name], given, "model")
         return {"name": name, **options.model_dump()}

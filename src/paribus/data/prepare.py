@@ -32,7 +32,9 @@ class Prepared:
     name: str
 
 
-def prepare(config: DataConfig, data_dir: Path | None = None, *, download: bool = True) -> Prepared:
+def prepare(
+    config: DataConfig, data_dir: Path | None = None, *, download: bool = True, in_experiment: bool = False
+) -> Prepared:
     """Find a data set and decode it into the cache, unless its contents are there already.
 
     Two processes may do this at once: each writes a folder of its own, and the first to finish puts it in place.
@@ -41,12 +43,14 @@ def prepare(config: DataConfig, data_dir: Path | None = None, *, download: bool 
         config: All but `val` and `train_size` is used.
         data_dir: The folder that is searched first for known data sets.
         download: Whether a known data set that is missing may be downloaded.
+        in_experiment: Whether an experiment asks, so that a refusal may advise its settings.
 
     Raises:
         DataError: If the data set is missing or damaged, or the cache cannot be written.
     """
     how = Reading.of(config)
-    reader = dataclasses.replace(locate(config.name, data_dir, download=download), how=how)
+    found = locate(config.name, data_dir, download=download, in_experiment=in_experiment)
+    reader = dataclasses.replace(found, how=how)
     text = f"{reader.fingerprint()}/{how.key()}/{config.pad}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     folder = cache_folder() / "prepared" / fingerprint

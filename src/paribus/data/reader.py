@@ -16,7 +16,7 @@ import numpy.typing as npt
 from paribus.config import DataConfig, Fit
 from paribus.data.dataset import Dataset, Split
 from paribus.data.pixels import resized
-from paribus.errors import DataError
+from paribus.errors import DataError, missing
 
 SPLITS = ("train", "val", "test")
 SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -114,7 +114,7 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"`{path}` must exist, but it does not. Put it there, or correct the path.") from None
+        raise DataError(missing("A file", path, "Put it there, or correct the path.")) from None
     except OSError as error:
         raise DataError(
             f"`{path}` cannot be read: {error.strerror or error}. Check the file and its permissions."

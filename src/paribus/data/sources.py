@@ -22,12 +22,13 @@ from paribus.data.idx import IdxFolder
 from paribus.data.npz import NpzFile
 from paribus.data.reader import Reader
 from paribus.data.table import CsvFile
-from paribus.errors import DataError, nearest
+from paribus.errors import DataError, missing, one_of
 from paribus.paths import expanded
 
 _DOWNLOAD_TIMEOUT_S = 30.0
-WITHOUT = " To go on without it: `--set control.data.name=digits`."
-"""How the refusal of a data set that is missing ends."""
+_WITHOUT = " To go on without it: `--set control.data.name=digits`."
+_ELSEWHERE = " `--set control.data.name=PATH` does so."
+"""How refusals end where an experiment has asked."""
 
 
 @dataclass(frozen=True)
@@ -93,32 +94,32 @@ def search_folders(data_dir: Path | None = None) -> tuple[Path, ...]:
         DataError: If `data_dir` is no folder.
     """
     if data_dir is not None and not data_dir.is_dir():
-        raise DataError(f"The data folder must exist, but `{data_dir}` is no folder. Correct --data-dir.")
+        raise DataError(missing("The data folder", data_dir, "Correct --data-dir."))
     given = [data_dir] if data_dir is not None else []
     named = [Path(name) for name in os.environ.get("PARIBUS_DATA", "").split(os.pathsep) if name]
     return (*given, *named, cache_folder())
 
 
-def locate(name: str, data_dir: Path | None = None, *, download: bool = True) -> Reader:
+def locate(name: str, data_dir: Path | None = None, *, download: bool = True, in_experiment: bool = False) -> Reader:
     """Return the reader of a data set; a known one that is missing is downloaded, if that is allowed.
 
     Args:
         name: A key of `SOURCES`, or the path of a folder, zip, csv or npz file.
         data_dir: The folder that is searched first for known data sets.
         download: Whether a known data set that is missing may be downloaded.
+        in_experiment: Whether an experiment asks, so that a refusal may advise its settings.
 
     Raises:
         DataError: If it cannot be found, or is not of any known form.
     """
     if name in SOURCES:
-        return _locate_known(name, data_dir, download=download)
+        return _locate_known(name, data_dir, download=download, advice=_WITHOUT if in_experiment else "")
     path = expanded(name)
     if path.exists() or len(path.parts) > 1 or "/" in name or os.sep in name or path.suffix.lower() in _FILES:
         return _reader_of(path)
     raise DataError(
-        f"`data.name` must be one of {', '.join(SOURCES)}, or the path of a folder, zip, csv or npz file, but got "
-        f"`{name}`, and `{Path.cwd()}` holds nothing of that name.{nearest(name, SOURCES)} Go to where it lies, or "
-        "give its whole path; `--set control.data.name=PATH` does so for an experiment."
+        f"{one_of('A data set', SOURCES, name, 'the path of a folder, zip, csv or npz file')} There is nothing of that "
+        f"name in `{Path.cwd()}`: go to where it lies, or give its whole path.{_ELSEWHERE if in_experiment else ''}"
     )
 
 
@@ -140,11 +141,11 @@ def require_published(name: str, dataset: Dataset) -> None:
             f"{source.title} must have {published[first][0]:,} train and {published[first][1]:,} test images of class "
             f"`{source.classes[first]}`, but the files found for `{name}` have {found[first][0]:,} and "
             f"{found[first][1]:,} ({len(different)} of {count} classes differ). Fetch them again; if they are a data "
-            "set of your own, give their path as `data.name`."
+            "set of your own, give their path instead of that name."
         )
 
 
-def _locate_known(name: str, data_dir: Path | None, *, download: bool) -> Reader:
+def _locate_known(name: str, data_dir: Path | None, *, download: bool, advice: str) -> Reader:
     source, folders = SOURCES[name], search_folders(data_dir)
     for folder in folders:
         reader = source.find(folder)
@@ -158,7 +159,7 @@ def _locate_known(name: str, data_dir: Path | None, *, download: bool) -> Reader
         f"{source.title} must be in one of the folders that are searched, but is in none of "
         f"{', '.join(f'`{folder}`' for folder in folders)}. {reason or 'The download left no files.'} Get it from "
         f"{source.origin}, put {source.place} into one of them, or name another folder with --data-dir or "
-        f"PARIBUS_DATA.{WITHOUT}"
+        f"PARIBUS_DATA.{advice}"
     )
 
 
@@ -205,16 +206,15 @@ def _socket_timeout() -> Iterator[None]:
 def _reader_of(path: Path) -> Reader:
     name = path.resolve().stem if path.is_file() else path.resolve().name
     if not path.exists():
-        raise DataError(
-            f"The data set `{path}` must exist, but it does not (looked in `{Path.cwd()}`). Correct the path."
-        )
+        raise DataError(missing("A data set", path, "Correct the path."))
     if path.is_dir():
         return IdxFolder(name, path) if IdxFolder.fits(path) else ImageFolders(name, path)
     if path.suffix.lower() in _FILES:
         return _FILES[path.suffix.lower()](name, path)
     raise DataError(
         f"A data set of your own must be a folder (of IDX files, or of train/ and test/ with class folders), a .zip of "
-        f"such class folders, a .csv of paths and labels, or an .npz file, but `{path}` is none of them."
+        f"such class folders, a .csv of paths and labels, or an .npz file, but `{path}` is none of them. Put "
+        "the images into one of these."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paribus.config import EPOCHS, FINDABLE, RATE, Recipe, Value
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, nearest, one_of
 from paribus.experiment.design import CONTROL, CONTROL_RETUNED, METRICS, Arm, Experiment, Question
 from paribus.experiment.source import read_tables
 from paribus.wording import named
@@ -66,12 +66,10 @@ def _question(table: Mapping[str, Any], index: int, arms: dict[str, Arm], margin
     where = f"question.{identity}"
     kind = table.get("kind", "sweep" if "factor" in table else "compare")
     if kind not in ("compare", "sweep"):
-        offer = nearest(str(kind), ("compare", "sweep"))
-        raise ConfigError(f"`{where}.kind` must be compare or sweep, but got `{kind}`.{offer}")
+        raise ConfigError(one_of(f"`{where}.kind`", ("compare", "sweep"), str(kind)))
     metric = table.get("metric", "test_accuracy")
     if metric not in METRICS:
-        offer = nearest(str(metric), METRICS)
-        raise ConfigError(f"`{where}.metric` must be {' or '.join(METRICS)}, but got `{metric}`.{offer}")
+        raise ConfigError(one_of(f"`{where}.metric`", METRICS, str(metric)))
     own_margin = _margin(table["margin"], f"{where}.margin") if "margin" in table else margin
     own_seeds = _own_seeds(table["seeds"], where) if "seeds" in table else None
     if kind == "sweep":

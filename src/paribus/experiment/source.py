@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, missing, one_of
 
 _LONGEST = 100
 _LARGEST = 2**63 - 1  # TOML's own bound of whole numbers.
@@ -30,7 +30,7 @@ def read_text(path: Path) -> str:
             "give the experiment that it came from again."
         ) from None
     except FileNotFoundError:
-        raise ConfigError(f"An experiment file must exist, but there is no `{path}`. Check the path.") from None
+        raise ConfigError(missing("An experiment file", path, "Correct the path.")) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"An experiment file must be readable text, but `{path}` is not: {error}. Give a TOML file, saved in UTF-8."
@@ -116,7 +116,7 @@ def _override(tables: dict[str, Any], setting: str) -> None:
     if not equals or len(keys) < 2 or keys[0] not in ("experiment", "control", "question"):
         raise ConfigError(
             "A setting must be written `control.TABLE.KEY=VALUE`, `experiment.KEY=VALUE` or `question.ID.KEY=VALUE`, "
-            f"but got `{setting}`. For example: --set control.train.epochs=5."
+            f"but got `{setting}`. For example: `--set control.train.epochs=5`."
         )
     value = _value_of(setting, text)
     here = tables
@@ -145,9 +145,10 @@ def _question_table(tables: Mapping[str, Any], path: str, keys: Sequence[str]) -
     questions = {each.get("id"): each for each in found if isinstance(each, dict)} if isinstance(found, list) else {}
     if len(keys) < 3 or keys[1] not in questions:
         known = [str(identity) for identity in questions]
-        raise ConfigError(
-            f"A setting of a question must name one that there is, and a key of it, but got `{path}`."
-            f"{nearest(keys[1], known)} Questions: {', '.join(known) or 'none'}."
-        )
+        if keys[1] in questions:
+            raise ConfigError(
+                f"A setting of a question must name a key of it, but got `{path}`. Write `question.ID.KEY=VALUE`."
+            )
+        raise ConfigError(f"{one_of('A question', known, keys[1])} Write `question.ID.KEY=VALUE`.")
     table: dict[str, Any] = questions[keys[1]]
     return table

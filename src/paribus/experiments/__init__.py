@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, one_of
 
 __all__ = ["find", "names"]
 
@@ -28,8 +28,5 @@ def find(experiment: str) -> Path:
         return path
     known = names()
     if experiment not in known:
-        raise ConfigError(
-            f"An experiment must be a shipped name ({', '.join(known)}) or the path of a TOML file, but got "
-            f"`{experiment}`.{nearest(experiment, known)}"
-        )
+        raise ConfigError(one_of("An experiment", known, experiment, "the path of a TOML file"))
     return Path(__file__).parent / f"{experiment}.toml"

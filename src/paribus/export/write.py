@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paribus.errors import ConfigError, DataError, nearest
+from paribus.errors import ConfigError, DataError, one_of
 from paribus.export.card import model_card
 from paribus.export.certificate import Certificate, certify
 from paribus.export.graph import onnx_bytes
@@ -46,7 +46,7 @@ def export(path: str | Path, to: str, out: Path | None = None, data: Sequence[st
         ModelError: If the model cannot be loaded, or is an ONNX graph already.
     """
     if to not in FORMATS:
-        raise ConfigError(f"A model is exported to one of {', '.join(FORMATS)}, but got `{to}`.{nearest(to, FORMATS)}")
+        raise ConfigError(one_of("The format of an export", FORMATS, to))
     model = load(path)
     header = model.header
     target = out or Path(f"{header.experiment}-{header.arm}-{header.seed}.{to}")
@@ -81,7 +81,7 @@ def _tested(model: TrainedModel) -> tuple[Pixels, str]:
     if results is None:
         raise ConfigError(
             f"An export is compared with the model on real images, but `{model.path}` lies in no result folder that "
-            "would have its test images. Name some: --data FOLDER."
+            "would have its test images. Name some with `--data PATH`."
         )
     test = results.test_set(model.header.data_fingerprint)
     return test.images, f"the test images of {test.source}"

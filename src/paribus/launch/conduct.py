@@ -83,20 +83,20 @@ def run(experiment: Experiment, options: RunOptions = RunOptions()) -> Results:
         names = _engines_of(experiment, supplies)
         about = environment.describe(", ".join(names), launcher.workers, processes.THREADS)
         about |= _left_out(supplies)
-        keeps = results.has_environment() and not _lacks_runs(results, supplies)  # Then it stays that of the runs.
-        results = Results.create(results.folder, experiment, None if keeps else about)
+        # What is there stays that of its runs until the first of this call begins.
+        results = Results.create(results.folder, experiment, None if results.has_environment() else about)
         _keep_test_sets(results, supplies)
         processes.import_beside(ahead.REPORT)
         with (
             following(results, options.log) as tracker,
-            _timed(Trainer(launcher, results, tracker.note), began) as trainer,
+            _timed(Trainer(launcher, results, tracker.note, about), began) as trainer,
         ):
             tune.find_epochs(supplies, trainer)
             with _surveying(results, supplies):
                 tune.find_rates(supplies, trainer)
                 make_range_tests(results, supplies)
                 trainer.train(_packs(results.experiment, supplies), one_first=one_first)
-            tracker.finish(rebuild(results))
+            tracker.finish(_report(results))
     if trainer.failed:
         _raise_failed(trainer)
     tracker.require_whole()
@@ -151,7 +151,7 @@ def _seconds_per_run(results: Results, supplies: Supplies) -> dict[str, float]:
 def _trial(arm: Arm, supplies: Supplies) -> Pack:
     prepared, engine = supplies.data_of(arm.recipe), supplies.engine_of(arm.recipe).entry
     recipe = Recipe.parse(arm.recipe.model_dump())  # What is still to be found stands at the control's.
-    spec = RunSpec(arm.name, 0, recipe, prepared.fingerprint, engine.identity)
+    spec = RunSpec(arm.name, 0, recipe, prepared.fingerprint, engine.identity_of(recipe))
     return Pack((spec,), engine.name, prepared.folder)
 
 
@@ -190,7 +190,8 @@ def look(experiment: Experiment, data_dir: Path | None = None) -> Facts:
     folders, refusals = {}, {}
     for config in (arm.recipe.data for arm in experiment.arms.values()):
         try:
-            folders[config.images_key] = data.prepare(config, data_dir, download=False).folder
+            prepared = data.prepare(config, data_dir, download=False, in_experiment=True)
+            folders[config.images_key] = prepared.folder
         except DataError as error:
             refusals[config.images_key] = str(error)
     require_colours(experiment, folders)
@@ -203,9 +204,23 @@ def rebuild(results: Results) -> dict[str, Any]:
     Raises:
         StoreError: If a file is damaged, or verdicts are all that is left of runs that are gone.
     """
+    results.require_runs()
+    return _report(results)
+
+
+def is_done(experiment: Experiment, options: RunOptions = RunOptions()) -> bool:
+    """Whether `run` would find every run there, of this recipe, data set, engine and model code; nothing is downloaded.
+
+    Raises:
+        DataError, WeightsError: If data or weights are not on this machine, so that nobody can tell.
+    """
+    supplies = Supplies.gather(experiment, options.data_dir, options.engine, download=False)
+    return not _lacks_runs(Results(options.folder(experiment), experiment), supplies)
+
+
+def _report(results: Results) -> dict[str, Any]:
     from paribus.report import write_report
 
-    results.require_runs()
     content = verdicts.compute(results)
     results.write_json("verdicts.json", content)
     write_report(results, content)
@@ -214,11 +229,11 @@ def rebuild(results: Results) -> dict[str, Any]:
 
 def _raise_failed(trainer: Trainer) -> NoReturn:
     first, folder = trainer.failed[0], trainer.results.folder
-    file = trainer.results.folder_of(first.spec) / "failure.txt"
-    where = f", `{file.relative_to(folder)}` there says all" if file.exists() else ""
+    is_told = first.file is not None and first.file.exists()
+    where = f", `{first.file.relative_to(folder)}` there says all" if first.file and is_told else ""
     raise RunError(
         f"Every run must end, but {len(trainer.failed)} of {trainer.launched} failed. The first is "
-        f"{first.spec.label}: {first.message.strip()}\nThe other runs are kept and reported in `{folder}`{where}. Mend "
+        f"{first.label}: {first.message.strip()}\nThe other runs are kept and reported in `{folder}`{where}. Mend "
         "the cause and run the same command again."
     )
 
@@ -258,7 +273,7 @@ def _timed(trainer: Trainer, began: float) -> Iterator[Trainer]:
         yield trainer
     finally:
         if trainer.has_begun:
-            trainer.results.end_session(time.monotonic() - began, trainer.ended)
+            trainer.results.end_session(time.monotonic() - began, trainer.ended, trainer.made)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from paribus import data, engines
 from paribus.config import Recipe
@@ -24,7 +25,7 @@ class Supplies:
     engine: str
 
     @classmethod
-    def gather(cls, experiment: Experiment, data_dir: Path | None, engine: str) -> Supplies:
+    def gather(cls, experiment: Experiment, data_dir: Path | None, engine: str, *, download: bool = True) -> Supplies:
         """Prepare the data of every arm; sets that are prepared already are taken as they are.
 
         Raises:
@@ -32,7 +33,10 @@ class Supplies:
             ConfigError: If an arm changes the colours of grey images.
         """
         configs = {arm.recipe.data.images_key: arm.recipe.data for arm in experiment.arms.values()}
-        prepared = {key: data.prepare(config, data_dir) for key, config in configs.items()}
+        prepared = {
+            key: data.prepare(config, data_dir, download=download, in_experiment=True)
+            for key, config in configs.items()
+        }
         require_colours(experiment, {key: each.folder for key, each in prepared.items()})
         return cls(prepared, engine)
 
@@ -55,7 +59,7 @@ class Supplies:
 
         entry, prepared = self.engine_of(recipe).entry, self.data_of(recipe)
         code = model_code_digest(recipe.model)
-        spec = RunSpec(arm, seed, recipe, prepared.fingerprint, entry.identity, code, is_tuning)
+        spec = RunSpec(arm, seed, recipe, prepared.fingerprint, entry.identity_of(recipe), code, is_tuning)
         return Pack((spec,), entry.name, prepared.folder)
 
 
@@ -79,23 +83,41 @@ def require_colours(experiment: Experiment, folders: Mapping[str, Path]) -> None
             )
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What failed of an arm: `label` names it in words, and `file`, where there is one, says all."""
+
+    arm: str
+    label: str
+    message: str
+    file: Path | None = None
+
+
 class Trainer:
     """Trains packs with a launcher into a result folder, shows how far it is, and keeps count of what failed.
 
     `note` is told of each run of which the store has something new. `ended` counts runs that did, tuning runs not among
-    them. The first that is launched begins a session of the result folder, and `has_begun` says so.
+    them, and `made` has the digests of all of which something was stored. The first that is launched begins a session
+    of the result folder, made on `environment`, and `has_begun` says so.
     """
 
-    def __init__(self, launcher: LocalLauncher, results: Results, note: Callable[[RunSpec], None]) -> None:
-        self.launcher, self.results, self.note = launcher, results, note
+    def __init__(
+        self,
+        launcher: LocalLauncher,
+        results: Results,
+        note: Callable[[RunSpec], None],
+        environment: Mapping[str, Any],
+    ) -> None:
+        self.launcher, self.results, self.note, self.environment = launcher, results, note, environment
         self.launched = self.ended = 0
+        self.made: set[str] = set()
         self.has_begun = False
-        self.failed: list[RunFailed] = []
+        self.failed: list[Failure] = []
 
-    def lose(self, failure: RunFailed) -> None:
-        """Count a run as failed that could not even be launched."""
+    def lose(self, arm: str, message: str) -> None:
+        """Count an arm as failed of which no run could even be launched."""
         self.launched += 1
-        self.failed.append(failure)
+        self.failed.append(Failure(arm, arm, message))
 
     def train(self, packs: Sequence[Pack], *, one_first: bool = False) -> None:
         """Train those of the packs that are not finished; what belongs to other recipes is set aside first.
@@ -109,7 +131,7 @@ class Trainer:
         for spec in specs:
             self.results.set_aside(spec)  # All at once, so that a report never mixes old runs of an arm with new ones.
         if not self.has_begun:
-            self.results.begin_session()
+            self.results.begin_session(self.environment)
             self.has_begun = True
         self.launched += len(open_)
         shown = display(specs, min(self.launcher.workers, len(open_)))
@@ -118,7 +140,10 @@ class Trainer:
                 shown.show(news)
                 self.note(news.spec)
                 if isinstance(news, RunFailed):
-                    self.failed.append(news)
+                    file = self.results.folder_of(news.spec) / "failure.txt"
+                    self.failed.append(Failure(news.spec.arm, news.spec.label, news.message, file))
+                else:
+                    self.made.add(news.spec.digest)
                 self.ended += isinstance(news, RunDone) and not news.spec.is_tuning
         finally:
             shown.close()

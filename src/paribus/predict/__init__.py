@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paribus.errors import ConfigError, StoreError
+from paribus.errors import ConfigError, StoreError, missing
 from paribus.paths import expanded
 from paribus.predict.classified import Classified
 from paribus.predict.onnx_model import OnnxModel
@@ -42,7 +42,8 @@ def _file_of(path: Path) -> Path:
     if path.is_dir():
         return _in_folder(path)
     if not path.exists():
-        raise ConfigError(f"A model must be a run's folder or a file, but there is no `{path}`. Correct the path.")
+        advice = "Give a run's folder, or a file that `paribus export` wrote."
+        raise ConfigError(missing("A model", path, advice))
     if path.suffix not in (WEIGHTS, ONNX):
         raise ConfigError(
             f"A model must be a run's folder, or a {WEIGHTS} or {ONNX} file that paribus wrote, but got `{path}`. "

@@ -167,7 +167,7 @@ class TrainedModel(ABC):
         on, was = ("dark on light", "light on dark") if self._was_dark else ("light on dark", "dark on light")
         return (
             f"{negatives:,} of {count(images, 'image')} {'is' if negatives == 1 else 'are'} {on}, but the network was "
-            f"trained on {was}: its answer means little. Change black and white with `--invert` (`invert=True`)."
+            f"trained on {was}: its answer means little. Change black and white with --invert (`invert=True`)."
         )
 
     @property

@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, one_of
 from paribus.experiment import CONTROL, Experiment, RunSpec
 from paribus.metrics import cross_entropy
 from paribus.store import EpochRecord, LayerProbe, Predictions, Probes, Results, RunResult, TestSet
@@ -107,9 +107,7 @@ def _require_valid(experiment: Experiment, accuracy: Mapping[str, float]) -> Non
         raise ConfigError(f"`accuracy` must name `{CONTROL}`, but names {', '.join(accuracy) or 'nothing'}. Add it.")
     for arm, value in accuracy.items():
         if arm not in experiment.arms:
-            raise ConfigError(
-                f"`accuracy` must name arms of the experiment, but got `{arm}`.{nearest(arm, experiment.arms)}"
-            )
+            raise ConfigError(one_of("An arm of `accuracy`", experiment.arms, arm))
         if not 0 < value < 1:
             raise ConfigError(
                 f"`accuracy` must be above 0 and below 1, but got {value} for `{arm}`. Use 0.9 to start with."

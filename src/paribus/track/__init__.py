@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from paribus.errors import ConfigError, nearest
+from paribus.errors import ConfigError, one_of
 from paribus.store import Results
 from paribus.track.sink import Held, Sink
 
@@ -40,7 +40,7 @@ def require_known(given: Sequence[str]) -> None:
     """Raise ConfigError unless all are names of `SINKS` whose packages are installed."""
     for name in given:
         if name not in SINKS:
-            raise ConfigError(f"A sink must be one of {', '.join(SINKS)}, but got `{name}`.{nearest(name, SINKS)}")
+            raise ConfigError(one_of("A sink", SINKS, name))
         package = SINKS[name].package
         if find_spec(package) is None:
             raise ConfigError(

@@ -46,13 +46,13 @@ class Strength:
     """How the strength of regularisation was chosen.
 
     `scores` gives, by strength, weak to strong, the mean cross-entropy in nats on examples beside the fit; `value` has
-    the lowest, the strongest where several have. `folds` is None where the examples were those of val. `at_edge` says
-    that the best is the weakest or strongest that is ever tried, 1e-8 or 1e4.
+    the lowest, the strongest where several have. `folds` says in how many folds. `at_edge` says that the best is the
+    weakest or strongest that is ever tried, 1e-8 or 1e4.
     """
 
     value: float
     scores: Mapping[float, float]
-    folds: int | None
+    folds: int
     at_edge: bool
 
 
@@ -106,10 +106,11 @@ def choose_strength(
     labels: Labels,
     num_classes: int,
     seed: int,
-    val: tuple[Array, Labels] | None = None,
     views: Array | None = None,
 ) -> Strength:
     """Choose the strength of a logistic head by cross-entropy on examples that it is not fitted to.
+
+    Cross-validation is stratified, in `FOLDS` folds or as many as the smallest class has examples.
 
     Nine strengths are tried, from 1e-4 to 1 by factors of the root of ten, and more while the best is the first or
     last. Cross-entropy decides because accuracy on few examples moves in large steps and ties, and hides
@@ -117,11 +118,9 @@ def choose_strength(
 
     Args:
         features: Of the training examples, float32 (N, num_features).
-        labels: Their classes (N,), each at least twice, or once where there is `val`.
+        labels: Their classes (N,), each at least twice.
         num_classes: Number of logits.
         seed: The run's seed. It draws the folds, and nothing else.
-        val: Features and labels that decide; None for stratified cross-validation on the training examples, in
-            `FOLDS` folds or as many as the smallest class has examples.
         views: Features of the same examples seen in other ways, float32 (V, N, num_features), to which heads are
             fitted instead; `features` then only decide, so that no example decides about a view of itself.
 
@@ -131,8 +130,6 @@ def choose_strength(
     """
     with _one_thread():
         seen = features[None] if views is None else views
-        if val is not None:
-            return _search([(_Solver(*in_rows(seen, labels), num_classes), *val)], folds=None)
         folds = _folds(labels, num_classes, seed)
         rest = [folds != fold for fold in range(folds.max() + 1)]
         parts = [
@@ -331,7 +328,7 @@ def _principal_axes(standard: _Exact) -> _Exact:
     return axes if span is None else span @ axes
 
 
-def _search(parts: Sequence[tuple[_Solver, Array, Labels]], folds: int | None) -> Strength:
+def _search(parts: Sequence[tuple[_Solver, Array, Labels]], folds: int) -> Strength:
     def score(place: int) -> float:
         heads = [solver.solve(_strength(place), _COMPARABLE) for solver, _, _ in parts]
         fitted = zip(heads, parts, strict=True)
@@ -378,8 +375,7 @@ def _require_examples(labels: Labels, num_classes: int, least: int) -> None:
     if num_classes < 2 or len(counts) > num_classes or counts.min() < least:
         raise DataError(
             f"There must be at least two classes with at least {count(least, 'training example')} in each, but "
-            f"they have {listed([str(each) for each in counts])}, of {num_classes}. Add images"
-            f"{', or a validation split' if least > 1 else ''}."
+            f"they have {listed([str(each) for each in counts])}, of {num_classes}. Add images."
         )
 
 

@@ -100,7 +100,7 @@ def rank(
         ModelError: If a backbone cannot be built or does not take images of that size.
     """
     if not weights:
-        raise ConfigError("At least one backbone must be named, but there is none. Add `--weights`.")
+        raise ConfigError("At least one backbone must be named, but there is none. Add `--weights WEIGHTS`.")
     measured = []
     for name in dict.fromkeys(weights):
         found = named_weights(name)

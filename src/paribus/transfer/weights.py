@@ -22,8 +22,7 @@ from paribus.errors import WeightsError, nearest
 from paribus.paths import expanded
 
 HUB, NONE = "hub", "none"
-INSTEAD = f' Give the path of one, "{HUB}" for timm\'s own weights, or "{NONE}" to start from scratch.'
-"""How the refusal of weights that are not there ends."""
+_INSTEAD = f'Give the path of one, "{HUB}" for timm\'s own weights, or "{NONE}" to start from scratch.'
 _SUFFIX = ".safetensors"
 
 
@@ -101,7 +100,7 @@ def backbone_digest(weights: Weights, seed: int, *, own_head: bool, size: int | 
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def find_weights(weights: str, architecture: str | None = None) -> Weights:
+def find_weights(weights: str, architecture: str | None = None, *, instead: str = _INSTEAD) -> Weights:
     """Find weights, verified; those of the hub are downloaded unless they have been before.
 
     Args:
@@ -109,6 +108,7 @@ def find_weights(weights: str, architecture: str | None = None) -> Weights:
             ``.json``), ``"hub"``, or ``"none"`` for a network that starts from scratch.
         architecture: A name of timm's, with a tag where the hub has several weights for it. A sidecar gives its own;
             if both are given they must agree.
+        instead: What to do where a sidecar is not there.
 
     A sidecar is read without timm, which takes seconds to load: whether timm can build its architecture shows when the
     network is built.
@@ -117,7 +117,7 @@ def find_weights(weights: str, architecture: str | None = None) -> Weights:
         WeightsError: If there are no such weights, they are damaged, or timm, asked for its own, has none.
     """
     if weights not in (HUB, NONE):
-        return _of_sidecar(_find_sidecar(weights), architecture)
+        return _of_sidecar(_find_sidecar(weights, instead), architecture)
     if architecture is None:
         raise WeightsError(
             f'Weights "{weights}" must come with the name of an architecture, but got none. Add one, such as '
@@ -137,7 +137,7 @@ def named_weights(name: str) -> Weights:
         return find_weights(HUB, architecture)
     if name.rstrip(":") in (HUB, NONE):
         raise WeightsError(f'Weights must be a sidecar or "{HUB}:NAME", but got "{name}". Name timm\'s network.')
-    return find_weights(name)
+    return find_weights(name, instead=f'Give the path of one, or "{HUB}:NAME" for the weights of timm\'s network NAME.')
 
 
 class _Sidecar(BaseModel):
@@ -165,14 +165,14 @@ def _folders() -> list[Path]:
     return [Path(folder) for folder in os.environ.get("PARIBUS_WEIGHTS", "").split(os.pathsep) if folder]
 
 
-def _find_sidecar(name: str) -> Path:
+def _find_sidecar(name: str, instead: str) -> Path:
     places = [expanded(name), *(folder / name for folder in _folders())]
     found = [path for place in places for path in (place, place.with_name(f"{place.name}.json")) if path.is_file()]
     if not found:
         raise WeightsError(
             f"`{name}` must be the path of a weights file's JSON sidecar, or the name of one in a folder that "
-            f"PARIBUS_WEIGHTS names, but there is none in {', '.join(f'`{each.parent}`' for each in places)}."
-            f"{INSTEAD}"
+            f"PARIBUS_WEIGHTS names, but there is none in {', '.join(f'`{each.parent}`' for each in places)}. "
+            f"{instead}"
         )
     if found[0].suffix.lower() != ".json":
         raise WeightsError(

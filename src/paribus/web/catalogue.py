@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from threading import Lock
 
-from paribus.errors import StoreError, nearest
+from paribus.errors import StoreError, missing, nearest
 from paribus.store import Results
 from paribus.web.replies import RefusedError, shown
 
@@ -25,10 +25,8 @@ class Catalogue:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise StoreError(
-                f"What is served must be a result folder or a folder of them, but `{folder}` is not there. Give the "
-                "folder that `paribus run` wrote, for example results."
-            )
+            advice = "Give the folder that `paribus run` wrote, for example results."
+            raise StoreError(missing("A result folder, or a folder of them,", folder, advice))
         self.folder = folder.resolve()
         self._opened: dict[str, tuple[_Signature, Results]] = {}
         self._lock = Lock()

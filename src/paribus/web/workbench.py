@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from paribus.errors import DataError, ModelError, StoreError, nearest
+from paribus.errors import DataError, ModelError, StoreError, one_of
 from paribus.store import Results
 from paribus.web import pictures
 from paribus.web.drawing import DrawingError, Frame, ink_on
@@ -160,7 +160,7 @@ def run_folder(results: Results, arm: str, seed: int) -> Path:
     """
     arms = results.experiment.arms
     if arm not in arms:
-        raise RefusedError(404, f"An arm must be one of the experiment's, but got `{shown(arm)}`.{nearest(arm, arms)}")
+        raise RefusedError(404, one_of("An arm", arms, shown(arm)))
     if seed not in finished_seeds(results, arm):
         raise RefusedError(
             404, f"A run must be finished before it can be tried, but `{arm}` has none of seed {shown(str(seed))}."
