@@ -128,7 +128,7 @@ REFUSED = {
     "warm-up twice": (
         "schedule",
         {"name": "one-cycle", "warmup_epochs": 1.0},
-        r"`schedule.warmup_epochs` must be 0 with one-cycle, which warms up by itself, but got 1.",
+        r"`schedule.warmup_epochs` must be 0 with one-cycle, which warms up by itself, but got 1. Leave it out.",
     ),
     "table that is none": ("optim", 3, r"`control.optim` must be .*, but got 3."),
 }

@@ -98,7 +98,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "one question in single brackets": (
         WHOLE + '[question]\nid = "q"\n',
-        "Questions must be written as `[[question]]` tables, with double brackets.",
+        "Questions must be written as `[[question]]` tables, but",
     ),
     "a key of the experiment at the top": (
         "seeds = 3\n" + WHOLE,

@@ -420,7 +420,7 @@ def test_the_code_digest_follows_the_file(user_file: Path) -> None:
         ("Wide", {"depth": 3}, "Unknown option `model.depth`. .* takes: none."),
         ("Shaped", {}, "needs the option `model.outputs`, but it is missing. Add it."),
         ("Net", {"hidden": 101}, "its constructor raised ValueError: hidden is too much"),
-        ("Wide", {}, r"must take images \(2, 1, 32, 32\), but its forward raised RuntimeError: .*channels"),
+        ("Wide", {}, r"must take images \(2, 1, 32, 32\), but its forward raised RuntimeError: .*channels.*Mend its f"),
         ("Fixed", {"kind": "pair"}, r"must give logits as one tensor \(2, 10\), but gave tuple."),
         ("Fixed", {"kind": "labels"}, r"must give logits, float \(2, 10\) .* but gave int64 \(2,\)."),
         ("Fixed", {"kind": "few"}, r"for two images and 10 classes, but gave float32 \(2, 9\)."),

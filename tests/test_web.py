@@ -278,7 +278,7 @@ def test_the_policy_names_the_styles_that_plotly_brings() -> None:
 def test_one_result_folder_is_served_under_its_own_name(finished: Path) -> None:
     assert list(Catalogue(finished).folders()) == ["damaged", "example"]
     assert list(Catalogue(finished / "example").folders()) == ["example"]
-    with pytest.raises(StoreError, match=r"must be a result folder or a folder of them, but `.*nothing` is not there"):
+    with pytest.raises(StoreError, match=r"A result folder, or a folder of them, must exist, but `.*nothing` does not"):
         Catalogue(finished / "nothing")
 
 

@@ -44,7 +44,7 @@ def is_alive(server: Address) -> bool:
     return server.get("/").status == 200
 
 
-NO_PAGE = r"^There must be a page at this address, but there is none at `.*`\.$"
+NO_PAGE = r"^There must be a page at this address, but there is none at `.*`\. The first page leads to all\.$"
 NO_FOLDER = r"^There must be a result folder of this name, but there is no `.*`\."
 PATHS = {
     "dots": ("/experiments/../../etc/passwd", 404, NO_PAGE),
@@ -67,7 +67,7 @@ PATHS = {
     "a script for a name": ("/experiments/%3Cscript%3Ealert(1)%3C%2Fscript%3E", 404, NO_PAGE),
     "a script without a slash": ("/experiments/%3Cimg%20src=x%20onerror=alert(1)%3E", 404, NO_FOLDER),
     "static dots": ("/static/..%2f..%2fapp.py", 404, NO_PAGE),
-    "static, no file": ("/static/app.py", 404, "^There is no file `app.py` here.$"),
+    "static, no file": ("/static/app.py", 404, "^A file must be one that pages refer to, but got `app.py`. Load"),
     "an image before the first": (
         "/api/experiments/example/images/x/-1",
         404,
@@ -157,7 +157,8 @@ def test_other_methods_are_refused(server: Address, method: str) -> None:
 
 def test_there_is_nothing_to_post_to(server: Address) -> None:
     reply = server.send("POST", "/api/experiments", {"Content-Length": "2"}, b"{}")
-    assert (reply.status, reply.error) == (405, "This address must be asked for otherwise, but got POST.")
+    told = "This address must be asked for otherwise, but got POST. The page /api tells how."
+    assert (reply.status, reply.error) == (405, told)
 
 
 @pytest.mark.parametrize(

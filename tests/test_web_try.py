@@ -412,7 +412,7 @@ FORMS: dict[str, tuple[dict[str, Any], int, str]] = {
     "an arm that is a path": (
         {"arm": "../control"},
         404,
-        "An arm must be one of the experiment's, but got `../control`.",
+        "An arm must be one of control, ",
     ),
     "no such seed": ({"seed": "7"}, 404, "must be finished before it can be tried, but `control` has none of seed 7."),
     "a negative seed": ({"seed": "-1"}, 422, "`seed` must be a whole number from 0, but got `-1`."),
@@ -420,9 +420,9 @@ FORMS: dict[str, tuple[dict[str, Any], int, str]] = {
     "a very long seed": ({"seed": "9" * 5000}, 422, "`seed` must be a whole number from 0"),
     "three arms": ({"arm": ["control"] * 3}, 422, "`arm` must be there once or twice, but is there 3 times."),
     "no arm": ({"arm": []}, 422, "`arm` must be there once or twice, but is there 0 times."),
-    "another kind": ({"kind": SCRIPT}, 422, f"`kind` must be drawing or image, but got `{SCRIPT}`."),
+    "another kind": ({"kind": SCRIPT}, 422, f"`kind` must be one of drawing, image, but got `{SCRIPT}`."),
     "invert perhaps": ({"invert": "perhaps"}, 422, "`invert` must be true or false, but got `perhaps`."),
-    "an unknown field": ({"path": "/etc/passwd"}, 422, "The fields are experiment, arm, seed, kind, invert and image"),
+    "an unknown field": ({"path": "/etc/passwd"}, 422, "A field must be one of experiment, arm, seed, kind, "),
     "too many fields": ({f"f{n}": "x" for n in range(50)}, 400, "Too many fields"),
 }
 
@@ -435,14 +435,14 @@ def test_odd_forms_are_refused(client: TestClient, name: str) -> None:
 
 
 def test_what_is_no_form_is_refused(client: TestClient) -> None:
-    told = "An image must be sent as multipart/form-data, but got `application/json`."
+    told = "An image must be sent as multipart/form-data, but got `application/json`. Send a form."
     answer = client.post("/api/try", content=json.dumps(ASKED), headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()) == (415, {"error": told})
     assert client.post("/api/try", data=ASKED).status_code == 415
     text = client.post("/api/try", data=ASKED | {"image": "text"}, files={"seed": b"0"})
     assert (text.status_code, text.json()["error"]) == (
         422,
-        "The field `image` must be a file, but there is none.",
+        "The field `image` must be a file, but there is none. Add one.",
     )
     broken = client.post("/api/try", content=b"--x", headers={"content-type": "multipart/form-data"})
     assert broken.status_code == 400 and broken.json()["error"]

@@ -117,7 +117,8 @@ class OptimConfig(Table):
             )
         if self.betas is not None and (self.name not in ("adam", "adamw") or len(self.betas) != 2):
             raise ConfigError(
-                f"`optim.betas` must be two numbers for adam or adamw, but got {self.betas} with {self.name}."
+                f"`optim.betas` must be two numbers for adam or adamw, but got {self.betas} with {self.name}. "
+                'Set it to "off", or give for example [0.9, 0.999].'
             )
         return self
 
@@ -148,7 +149,7 @@ class ScheduleConfig(Table):
         if self.name == "one-cycle" and self.warmup_epochs:
             raise ConfigError(
                 f"`schedule.warmup_epochs` must be 0 with one-cycle, which warms up by itself, but got "
-                f"{self.warmup_epochs:g}."
+                f"{self.warmup_epochs:g}. Leave it out."
             )
         return self
 

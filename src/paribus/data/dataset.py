@@ -84,17 +84,24 @@ class _Unseen:
 def _require_whole(name: str, split: Split, num_classes: int) -> None:
     images, labels = split.images, split.labels
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise DataError(f"The images of {name} must be uint8 (N, 1 or 3, H, W), but got {images.dtype} {images.shape}.")
+        raise DataError(
+            f"The images of {name} must be uint8 (N, 1 or 3, H, W), but got {images.dtype} {images.shape}. Scale them "
+            "to 0 to 255, and put the channels second."
+        )
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         raise DataError(
             f"The labels of {name} must be int64 with one label per image, but got {labels.dtype} {labels.shape} for "
-            f"{len(images)} images."
+            f"{len(images)} images. Give every image one whole number."
         )
     if split.groups is not None and split.groups.shape != labels.shape:
-        raise DataError(f"The groups of {name} must be one per image, but got {split.groups.shape} for {len(images)}.")
+        raise DataError(
+            f"The groups of {name} must be one per image, but got {split.groups.shape} for {len(images)}. Give every "
+            "image one, or leave them out."
+        )
     if len(labels) == 0:
-        raise DataError(f"{name} must hold at least one image, but it is empty.")
+        raise DataError(f"{name} must hold at least one image, but it is empty. Add some.")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise DataError(
-            f"The labels of {name} must lie in 0 to {num_classes - 1}, but they span {labels.min()} to {labels.max()}."
+            f"The labels of {name} must lie in 0 to {num_classes - 1}, but they span {labels.min()} to {labels.max()}. "
+            "Number the classes from 0 without gaps."
         )

@@ -91,7 +91,8 @@ class Reader(ABC):
         shapes = {name: split.images.shape[1:] for name, split in splits.items()}
         if len(set(shapes.values())) > 1:
             raise DataError(
-                f"The images of all splits must have one shape (C, H, W), but in `{self.path}` got {shapes}."
+                f"The images of all splits must have one shape (C, H, W), but in `{self.path}` got {shapes}. "
+                "Bring them to one size and number of channels."
             )
         whole = {name: Split(resized(split.images, self.how.size), split.labels) for name, split in splits.items()}
         return Dataset(self.name, self.fingerprint(), classes, whole["train"], whole.get("val"), whole["test"])

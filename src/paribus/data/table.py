@@ -41,7 +41,9 @@ class CsvFile(ImageFiles):
         rows = self._rows()
         twice = sorted(path for path, rows_of_it in Counter(row.path for row in rows).items() if rows_of_it > 1)
         if twice:
-            raise DataError(f"Every image must have one row, but `{self.path}` has several for {some(twice)}.")
+            raise DataError(
+                f"Every image must have one row, but `{self.path}` has several for {some(twice)}. Keep one of each."
+            )
         return rows
 
     def _rows(self) -> list[Sample]:
@@ -51,7 +53,9 @@ class CsvFile(ImageFiles):
                 self._require_columns(list(reader.fieldnames or ()))
                 return [self._sample(reader.line_num, row) for row in reader]
         except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"`{self.path}` must be a table of comma-separated UTF-8, but is not: {error}.") from None
+            raise DataError(
+                f"`{self.path}` must be a table of comma-separated UTF-8, but is not: {error}. Save it so."
+            ) from None
 
     def _require_columns(self, found: list[str]) -> None:
         unknown = [name for name in found if name not in COLUMNS]
@@ -59,7 +63,8 @@ class CsvFile(ImageFiles):
         if unknown or missing:
             raise DataError(
                 f"The first line of `{self.path}` must name the columns path and label, and perhaps split and group, "
-                f"but it names {some(found)}.{nearest(unknown[0], COLUMNS) if unknown else ''}"
+                f"but it names {some(found)}.{nearest(unknown[0], COLUMNS) if unknown else ''} "
+                "Name its columns so."
             )
 
     def _sample(self, line: int, row: dict[str | None, str | None]) -> Sample:
@@ -67,10 +72,13 @@ class CsvFile(ImageFiles):
         if lacking or None in row:
             raise DataError(
                 f"Every line of `{self.path}` must have a {' and a '.join(lacking) or 'value for each column'}, but "
-                f"line {line} has {'none' if lacking else 'more'}."
+                f"line {line} has {'none' if lacking else 'more'}. Correct that line."
             )
         path, label, split = row["path"] or "", row["label"] or "", row.get("split")
         if split is not None and split.lower() not in SPLIT_OF:
-            raise DataError(f"A split must be train, val or test, but line {line} of `{self.path}` has `{split}`.")
+            raise DataError(
+                f"A split must be train, val or test, but line {line} of `{self.path}` has `{split}`. Correct that "
+                "line."
+            )
         given = None if split is None else SPLIT_OF[split.lower()]
         return Sample(PurePath(path).parts, label, given, row.get("group"))

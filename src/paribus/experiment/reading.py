@@ -48,7 +48,10 @@ def _experiment(tables: Mapping[str, Any]) -> Experiment:
     arms: dict[str, Arm] = {CONTROL: Arm(CONTROL, {}, Recipe.parse(tables["control"], "control"))}
     given = tables.get("question", [])
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        raise ConfigError("Questions must be written as `[[question]]` tables, with double brackets.")
+        raise ConfigError(
+            "Questions must be written as `[[question]]` tables, but single brackets or another form are given. Write "
+            "double brackets, and the question's keys below."
+        )
     questions = tuple(_question(item, index, arms, margin) for index, item in enumerate(given))
     ids = [question.id for question in questions]
     for doubled in {item for item in ids if ids.count(item) > 1}:
@@ -99,7 +102,10 @@ def _compare_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) ->
         _require_factor(arms[CONTROL].recipe, factor, f"{where}.together")
     for name, changes in given.items():
         if not isinstance(changes, dict):
-            raise ConfigError(f"`{where}.arms.{name}` must be a table of factors, but got {changes!r}.")
+            raise ConfigError(
+                f"`{where}.arms.{name}` must be a table of factors, but got {changes!r}. "
+                'For example: { "model.activation" = "relu" }.'
+            )
         _add_arm(arms, name, _flat(changes), [set(group) for group in together], f"{where}.arms.{name}")
     return tuple(given)
 
@@ -107,7 +113,10 @@ def _compare_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) ->
 def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> tuple[str, ...]:
     for key in ("arms", "together"):
         if key in table:
-            raise ConfigError(f"`{where}.{key}` does not go with a sweep, which has one `factor` and its `values`.")
+            raise ConfigError(
+                f"`{where}.{key}` must be left out of a sweep, which has one `factor` and its `values`. Take it out, "
+                "or take out those two."
+            )
     factor, values = table.get("factor"), table.get("values")
     if not isinstance(factor, str) or not isinstance(values, list) or len(values) < 2:
         raise ConfigError(
@@ -128,7 +137,7 @@ def _sweep_arms(table: Mapping[str, Any], where: str, arms: dict[str, Arm]) -> t
         _add_arm(arms, name, {factor: value}, [], f"{where}.values")
         names.append(name)
     if len(set(names)) < len(names):
-        raise ConfigError(f"`{where}.values` must differ from each other, but got {values!r}.")
+        raise ConfigError(f"`{where}.values` must differ from each other, but got {values!r}. Give each once.")
     return tuple(names)
 
 
@@ -276,7 +285,7 @@ def _refuse_unknown(
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:
     value = table.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"`{where}.{key}` must be a text that is not empty, but got {value!r}.")
+        raise ConfigError(f"`{where}.{key}` must be a text that is not empty, but got {value!r}. Write one.")
     return value
 
 
@@ -319,7 +328,7 @@ def _published(head: Mapping[str, Any]) -> tuple[float, float] | None:
     if not is_pair or not 0 <= value[0] < value[1] <= 1:
         raise ConfigError(
             "`experiment.published` must be two fractions, the lowest and the highest published test accuracy, but got "
-            f"{value!r}."
+            f"{value!r}. For example: [0.985, 0.995]."
         )
     return float(value[0]), float(value[1])
 

@@ -103,7 +103,10 @@ def _require_plain(path: str, value: object) -> None:
             "put it in quotes."
         )
     if isinstance(value, int) and abs(value) > _LARGEST:
-        raise ConfigError(f"`{path}` must be at most {_LARGEST}, but got a number of {len(str(abs(value)))} digits.")
+        raise ConfigError(
+            f"`{path}` must be at most {_LARGEST}, but got a number of {len(str(abs(value)))} digits. Write a smaller "
+            "one."
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f'`{path}` must be a finite number, but got {value}. Give a number, or "off" for none.')
     if isinstance(value, str) and any(ord(each) < ord(" ") and each not in "\n\t" for each in value):

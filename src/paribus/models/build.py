@@ -96,12 +96,13 @@ def _try(model: nn.Module, config: ModelConfig, image_shape: tuple[int, int, int
     except Exception as error:
         raise ModelError(
             f"`{config.name}` must take images (2, {', '.join(map(str, image_shape))}), but its forward raised "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}. Mend its forward, or give it images that it takes."
         ) from error
     model.train(was_training)
     if not isinstance(logits, torch.Tensor):
         raise ModelError(
-            f"`{config.name}` must give logits as one tensor (2, {num_classes}), but gave {type(logits).__name__}."
+            f"`{config.name}` must give logits as one tensor (2, {num_classes}), but gave {type(logits).__name__}. "
+            "Return the logits alone."
         )
     if logits.shape != (2, num_classes) or not logits.is_floating_point():
         raise ModelError(

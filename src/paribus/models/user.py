@@ -59,7 +59,7 @@ def user_class(name: str) -> type[nn.Module]:
         )
     found = getattr(module, class_name)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ModelError(f"`model.name` must name a subclass of torch.nn.Module, but `{name}` is {found!r}.")
+        raise ModelError(f"`model.name` must name a subclass of torch.nn.Module, but `{name}` is {found!r}. Name one.")
     return found
 
 

@@ -69,12 +69,17 @@ def _told(error: Exception, request: Request) -> tuple[int, str]:
         return 500, str(error)
     if isinstance(error, RequestValidationError):
         faults = [f"`{shown(str(each['loc'][-1]))}`: {each['msg'].lower()}" for each in error.errors()]
-        return 422, f"What is asked for must be complete and valid, but is not: {'; '.join(faults)}."
+        return 422, f"What is asked for must be complete and valid, but is not: {'; '.join(faults)}. Correct it."
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return 404, f"There must be a page at this address, but there is none at `{shown(request.url.path)}`."
+        return 404, (
+            f"There must be a page at this address, but there is none at `{shown(request.url.path)}`. The first page "
+            "leads to all."
+        )
     if error.status_code == 405:
-        return 405, f"This address must be asked for otherwise, but got {shown(request.method)}."
+        return 405, (
+            f"This address must be asked for otherwise, but got {shown(request.method)}. The page /api tells how."
+        )
     return error.status_code, str(error.detail)
 
 

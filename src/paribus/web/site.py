@@ -70,7 +70,9 @@ class Site:
         if name == PLOTLY:
             return replies.tagged(request, _plotly(), "text/javascript; charset=utf-8", FOR_EVER)
         if name not in self._files:
-            raise RefusedError(404, f"There is no file `{shown(name)}` here.")
+            raise RefusedError(
+                404, f"A file must be one that pages refer to, but got `{shown(name)}`. Load the page anew."
+            )
         media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
         return replies.tagged(request, self._files[name], media_type)
 

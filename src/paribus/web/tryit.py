@@ -8,6 +8,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paribus.errors import one_of
 from paribus.web.replies import RefusedError, shown
 from paribus.web.schema import Problem
 from paribus.web.site import Site
@@ -78,10 +79,12 @@ def _image_in(request: Request, form: FormData) -> UploadFile:
     """
     kind_of_body = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind_of_body != "multipart/form-data":
-        raise RefusedError(415, f"An image must be sent as multipart/form-data, but got `{shown(kind_of_body)}`.")
+        raise RefusedError(
+            415, f"An image must be sent as multipart/form-data, but got `{shown(kind_of_body)}`. Send a form."
+        )
     image = form.get("image")
     if not isinstance(image, UploadFile):
-        raise RefusedError(422, "The field `image` must be a file, but there is none.")
+        raise RefusedError(422, "The field `image` must be a file, but there is none. Add one.")
     require_size(image.size or 0)
     return image
 
@@ -94,17 +97,23 @@ def _asked(form: FormData, content: bytes) -> Asked:
     """
     unknown = [name for name in form if name not in (*_FIELDS, "image")]
     if unknown:
-        raise RefusedError(422, f"The fields are {', '.join(_FIELDS)} and image, but got `{shown(unknown[0])}`.")
+        raise RefusedError(422, one_of("A field", (*_FIELDS, "image"), shown(unknown[0])))
     arms = tuple(str(each) for each in form.getlist("arm"))
     if not 1 <= len(arms) <= MOST_ARMS:
-        raise RefusedError(422, f"The field `arm` must be there once or twice, but is there {len(arms)} times.")
+        raise RefusedError(
+            422, f"The field `arm` must be there once or twice, but is there {len(arms)} times. Name one or two."
+        )
     kind, seed, invert = (_text(form, name) for name in ("kind", "seed", "invert"))
     if kind not in ("drawing", "image"):
-        raise RefusedError(422, f"The field `kind` must be drawing or image, but got `{shown(kind)}`.")
+        raise RefusedError(422, one_of("The field `kind`", ("drawing", "image"), shown(kind)))
     if not seed.isascii() or not seed.isdecimal() or len(seed) > _LONGEST_SEED:
-        raise RefusedError(422, f"The field `seed` must be a whole number from 0, but got `{shown(seed)}`.")
+        raise RefusedError(
+            422, f"The field `seed` must be a whole number from 0, but got `{shown(seed)}`. Give that of a run."
+        )
     if invert not in ("", "true", "false"):
-        raise RefusedError(422, f"The field `invert` must be true or false, but got `{shown(invert)}`.")
+        raise RefusedError(
+            422, f"The field `invert` must be true or false, but got `{shown(invert)}`. Leave it out for false."
+        )
     return Asked(arms, int(seed), cast("Kind", kind), invert == "true", content)
 
 
