@@ -144,6 +144,13 @@ def test_the_same_factor_at_another_value_does_not_tell_a_pair_apart() -> None:
     assert fired("P017", checks.design(design(PAIR + RELU.replace('"relu" }', '"gelu" }'))))
 
 
+def test_one_factor_of_three_that_has_an_arm_leaves_two_confounded() -> None:
+    three = PAIR.replace('"model.pooling" = "max"', '"model.pooling" = "max", "optim.weight_decay" = 0.01')
+    three = three.replace('"model.pooling"]', '"model.pooling", "optim.weight_decay"]')
+    found = fired("P017", checks.design(design(three + RELU)))
+    assert found["relu-max"].startswith("`model.pooling` and `optim.weight_decay` change together")
+
+
 def test_an_unshuffled_control_is_named_where_its_arm_is_not() -> None:
     shuffled = SHUFFLE.replace("false", "true")
     assert list(fired("P016", checks.design(design(shuffled, train="shuffle = false,")))) == ["control"]

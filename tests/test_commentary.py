@@ -203,7 +203,7 @@ together = [["train.batch_size", "train.epochs"], ["train.batch_size", "optim.lr
     starts = {
         "b256": "At equal epochs, ",
         "b256-fast": "At equal epochs and a learning rate of 0.2, ",
-        "b512-long": "At equal updates, ",
+        "b512-long": "At equal updates (16 epochs against 4), ",
         "b512": "At equal epochs, ",
     }
     assert {arm: answers[arm].startswith(start) for arm, start in starts.items()} == dict.fromkeys(starts, True)
@@ -252,7 +252,7 @@ def test_a_run_costs_the_same_in_the_sentence_as_in_the_table(tmp_path: Path) ->
     content = verdicts.compute(results)
     assert cost_of(content)["text"] == "A run of `relu` takes 15 s, one of the control 30 s."
     write_report(results, content)
-    assert "15 s<br>0.50 × control" in (results.folder / "report.md").read_text(encoding="utf-8")
+    assert "15 s<br>0.5 × control" in (results.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_what_features_took_is_told_beside_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_speed_names_who_does_not_reach_the_target(tmp_path: Path) -> None:
         for each in _texts(write(tmp_path / "result", 3, {"control": 0.95, "relu": 0.5}), "relu")
         if each.startswith("A validation accuracy")
     ]
-    assert re.search(r"is reached by the control after .*; not by every run of `relu`\.$", text)
+    assert re.search(r"is reached by the control after .*; not in every run by `relu`\.$", text)
     (alone,) = [
         each
         for each in _texts(write(tmp_path / "one", 1, {"control": 0.95, "relu": 0.5}), "relu")
@@ -307,6 +307,12 @@ def test_two_changes_at_once_are_told_beside_each_alone(tmp_path: Path) -> None:
     beyond = 100 * (means["relu-max"] - means["relu"] - means["max"] + means["control"])
     assert f"{100 * means['relu']:.2f} % with `relu` and {100 * means['max']:.2f} % with `max`" in text
     assert f"`relu-max` adds {beyond:+.2f} points (95 % interval over seeds " in text.replace("\u2212", "-")
+    ends = [
+        float(end) for end in re.findall(r"over seeds ([+-][\d.]+) to ([+-][\d.]+)", text.replace("\u2212", "-"))[0]
+    ]
+    assert text.endswith(
+        ": they do not simply add up." if ends[0] * ends[1] > 0 else ": whether they simply add up is open."
+    )
 
 
 def test_factors_that_are_lists_are_told_apart_too(tmp_path: Path) -> None:
@@ -326,7 +332,11 @@ CLIMBING, DROPPING = (0.8, 0.85, 0.9, 0.93, 0.95), (0.8, 0.95, 0.94, 0.92, 0.9)
     [
         (FALLING, CLIMBING, "The validation loss of `long` does not rise: it ends at its lowest, 0.1000, with a train"),
         (FALLING, CLIMBING, "Its validation accuracy does not fall: it ends at its highest, 95.00 %."),
-        ((0.3, 0.25, 0.22, 0.2, 0.201), CLIMBING, "The validation loss of `long` does not clearly rise: it is lowest"),
+        (
+            (0.3, 0.25, 0.22, 0.2, 0.201),
+            CLIMBING,
+            "The validation loss of `long` rises too little to be called over-fitting: it is",
+        ),
         (
             TURNING,
             CLIMBING,
@@ -389,7 +399,9 @@ def test_a_sweep_names_its_best_value_its_good_range_and_its_edge(tmp_path: Path
     texts = _texts(results, "rate")
     assert texts[0].startswith("Of 3 values of `optim.lr`, 1 is best on validation")
     assert "From 0.1 to 1, 1 decade, validation accuracy stays within the margin of 1 point of the best." in texts
-    assert [each for each in texts if re.fullmatch(r"By the same measure 0.01 \(\d\d\.\d\d %\) is too small\.", each)]
+    short = r"Short of that, in as many epochs, of the smaller values 0.01 \(\d\d\.\d\d %\)\."
+    assert [each for each in texts if re.fullmatch(short, each)]
+    assert "No larger value was tried than those of this range." in texts
     assert "The best value lies at the edge of what was tried for `optim.lr`." in texts
     assert "question rate" in [f.where for f in checks.outcome(results) if f.outcome == "fired"]
 
@@ -429,9 +441,8 @@ def test_an_interval_without_zero_and_no_verdict_is_explained(tmp_path: Path) ->
         entry["comparisons"] = [entry["comparisons"][0] | ends | {"verdict": verdict, "runs": 4}]
         found = comment(Material(results.experiment.questions[0], entry, results.experiment, stored, []))
         texts = [each.text for each in found]
-        assert (
-            any("leaves out zero, but one of several comparisons must be clearer" in each for each in texts) == is_said
-        )
+        explained = "leaves out zero; by the p adjusted for all comparisons it stays undecided."
+        assert any(explained in each for each in texts) == is_said
         assert not any("on new images it is open" in each for each in texts)
 
 
@@ -458,7 +469,7 @@ def test_dead_units_are_told_alone_where_the_other_activation_cannot_have_any(tm
             write_probes(run, layers=layers_of(results.experiment, arm, share + 0.025 * index))
     (text,) = [each for each in _texts(results, "relu") if each.startswith("Measured alongside")]
     assert "23.75 % of the units of `relu` are dead" in text
-    assert "33.75 % of the values in one layer of the control lie at a bound of its activation" in text
+    assert "in its most saturated layer the control has 33.75 % of its values at a bound of the activation" in text
 
 
 @pytest.mark.parametrize("seeds", [2, 4])

@@ -72,12 +72,12 @@ def test_every_cell_is_the_mean_over_the_finished_runs(results: Results, arm: st
     assert len(finished) == len(probes) == (3 if arm == "control" else 2)
     assert cells["Updates"] == Cell(plain(fmean(run.result.steps for run in finished)))
     gaps = [e.train_accuracy - (e.val_accuracy or 0) for run in finished if (e := kept_epoch(run))]
-    assert cells["Train minus val accuracy (points)"].text == difference(fmean(gaps), "test_accuracy")
+    assert cells["Training minus validation accuracy (points)"].text == difference(fmean(gaps), "test_accuracy")
     errors = [each.calibration_error for each in probes]
     expected = Cell(percent(fmean(errors)), f"{percent(min(errors))} to {percent(max(errors))}")
     assert cells["Calibration error (points)"] == expected
     as_is = fmean(each.accuracy for each in probes)
-    assert cells["Val accuracy as is (%)"].text == percent(as_is)
+    assert cells["Validation accuracy as is (%)"].text == percent(as_is)
     for head, name in CHANGED.items():
         after = fmean(getattr(each, f"accuracy_{name}") for each in probes)
         assert cells[f"{head} (%)"] == Cell(percent(after), difference(after - as_is, "test_accuracy"))
@@ -100,7 +100,7 @@ def test_gradients_are_the_first_layer_over_the_last_at_the_start_and_the_end(re
 def test_a_gap_is_not_told_between_other_images_or_weights(setting: str, tmp_path: Path) -> None:
     results = write_results(tmp_path / "a", Experiment.parse(EXPERIMENT, [setting]), {"control": 0.9})
     assert [gap(run) for run in results.runs("control")] == [None] * 3
-    assert "Train minus val accuracy (points)" not in rows(results)["control"]
+    assert "Training minus validation accuracy (points)" not in rows(results)["control"]
 
 
 def test_a_gap_needs_val_figures(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_last_layer_without_gradient_gives_no_ratio(tmp_path: Path) -> None:
 
 def test_without_probes_only_what_records_tell_is_shown(tmp_path: Path) -> None:
     results = made_up(tmp_path / "a", probes=False)
-    assert list(rows(results)["relu"]) == ["Measured in", "Updates", "Train minus val accuracy (points)"]
+    assert list(rows(results)["relu"]) == ["Measured in", "Updates", "Training minus validation accuracy (points)"]
 
 
 def test_without_a_finished_run_there_is_no_table(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def test_the_paragraph_says_what_was_chosen_how_wide_it_is_and_how_rates_differ(
         "between 0.01 and 1."
     )
     assert good == (
-        "Within the margin of 5 points of the best on validation are for `relu` only 0.03; for the control only 0.3."
+        "Rates that stay within the margin of 5 points of the best on validation: 0.03 alone for `relu`; 0.3 alone for "
+        "the control."
     )
     tests = told.ranges()
     assert f"the training loss of `relu` begins to fall at {tests['relu'].falls_from:g}, falls most around " in tested
@@ -116,7 +117,7 @@ def test_a_wide_range_is_told_in_decades_and_equal_rates_as_equal(told: Results)
     tried = tuple(dataclasses.replace(each, val_accuracy=0.9) for each in rate.tried)
     wide = dataclasses.replace(told.tunings["relu"], rate=dataclasses.replace(rate, lr=0.3, tried=tried))
     _, good, *_, apart = prose(told, tunings={**told.tunings, "relu": wide}, ranges={})
-    assert "are for `relu` 0.01 to 1, 2 decades; for the control only 0.3." in good
+    assert "on validation: 0.01 to 1 for `relu` (2 decades); 0.3 alone for the control." in good
     assert apart == "Beside the control's rate of 0.3, that of `relu` is the same."
 
 
@@ -126,7 +127,7 @@ def test_the_report_has_one_figure_of_rates_for_each_question(told: Results) -> 
     for question, chosen in (("relu", "control-retuned 0.3 and relu 0.03"), ("rate", "control ")):
         assert report.count(f"](figures/{question}-rates.svg)") == 1
         drawing = (told.folder / "figures" / f"{question}-rates.svg").read_text(encoding="utf-8")
-        for label in ("training loss (nats)", "val accuracy (%)", "learning rate"):
+        for label in ("training loss (nats)", "validation accuracy (%)", "learning rate"):
             assert drawing.count(f">{label}<") == 1
         assert f"Validation chose {chosen}" in report
     assert "rate of 0.3, that of <code>relu</code> is 10 times smaller" in (told.folder / "report.html").read_text(
@@ -140,7 +141,7 @@ def test_without_range_tests_the_grid_stands_alone(told: Results) -> None:
     material = Material.gather(told, verdicts.compute(told))
     for question in told.experiment.questions:
         (figure,) = [one for one in section(material, question, []).figures if one.name.endswith("-rates")]
-        assert "training loss" not in figure.svg and "val accuracy (%)" in figure.svg
+        assert "training loss" not in figure.svg and "validation accuracy (%)" in figure.svg
         assert "range test" not in figure.caption
 
 

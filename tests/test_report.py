@@ -201,7 +201,7 @@ def test_comments_are_quoted(full: Results, page: Page) -> None:
 
 def test_figures_say_in_words_what_they_show(page: Page) -> None:
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 5 * 4 + 2 + 1, "four for each question, two of the diagnosis, one of rates"
+    assert len(drawings) == 5 * 4 + 2 + 1 + 1, "four a question, two of the diagnosis, one of rates, one of both losses"
     for attributes in drawings:
         assert attributes["role"] == "img"
         assert len(str(attributes["aria-label"])) > 40
@@ -287,7 +287,7 @@ def test_summary_has_the_verdict_difference_and_interval_of_every_comparison(ful
     best = next(
         question["sweep"]["best"] for question in full.read_json("verdicts.json")["questions"] if question["sweep"]
     )
-    assert "best optim.lr by validation" in rows[best]["Arm"]
+    assert "best optim.lr on validation" in rows[best]["Arm"]
 
 
 def test_confusions_are_counted_in_the_stored_predictions(full: Results, page: Page) -> None:
@@ -330,7 +330,7 @@ def test_the_diagnosed_arm_is_chosen_on_val_and_not_on_test(tmp_path: Path) -> N
     content, page = report(results)
     assert diagnosed(page) == "control"
     assert content["arms"]["relu"]["test_accuracy"]["mean"] > content["arms"]["control"]["test_accuracy"]["mean"]
-    assert "chosen by validation, never by the test set" in page.text
+    assert "chosen on validation, never by the test set" in page.text
 
 
 def change_epochs(folder: Path, **values: float | None) -> None:

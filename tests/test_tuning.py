@@ -392,7 +392,7 @@ def test_a_choice_at_the_edge_fires_p008(told: Results) -> None:
     fired = {(each.where, each.message) for each in checks.outcome(told) if each.code == "P008"}
     ((where, message),) = fired
     assert where == "cnn"
-    assert message.startswith("The best learning rate on val, 0.03, is at the edge of what was tried even after")
+    assert message.startswith("The best learning rate on validation, 0.03, is at the edge of what was tried even after")
     found = told.tunings["cnn"]
     assert found.rate is not None
     told.write_tuning(dataclasses.replace(found, rate=dataclasses.replace(found.rate, at_edge=False)))

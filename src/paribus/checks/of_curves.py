@@ -96,9 +96,9 @@ def not_converged(experiment: Experiment, arms: Arms) -> Places:
         if gain > experiment.margin + ROUNDING and fall > 0:
             last = "epoch" if curves.stretch == 1 else count(curves.stretch, "epoch")
             message = (
-                f"Training ended while it still helped: over the last {last} val accuracy "
+                f"Training ended while it still helped: over the last {last} validation accuracy "
                 f"rose by {percent(gain)} points, more than the margin of {margin(experiment.margin, 'test_accuracy')}"
-                f", and val loss fell by {loss(fall)}."
+                f", and validation loss fell by {loss(fall)}."
             )
             places.append((arm.name, message))
     return places if applies else None
@@ -167,10 +167,9 @@ def turns_of(runs: Sequence[Run], margin: float) -> Turns | None:
 
 
 def _told(turns: Turns) -> str:
-    rise = f"val loss rose from {loss(turns.loss_from)} around epoch {turns.loss_epoch} to {loss(turns.loss_to)}"
-    fall = (
-        f"val accuracy fell by {percent(turns.accuracy_drop)} points from its best around epoch {turns.accuracy_epoch}"
-    )
+    rise = f"validation loss rose from {loss(turns.loss_from)} around epoch {turns.loss_epoch} to {loss(turns.loss_to)}"
+    fall = f"validation accuracy fell by {percent(turns.accuracy_drop)} points from its best around epoch "
+    fall += f"{turns.accuracy_epoch}"
     if turns.loss_rose and turns.accuracy_fell:
         return f"Over-fitted in loss and accuracy: {rise}, and {fall}"
     if turns.loss_rose:

@@ -172,19 +172,23 @@ def not_shuffled(experiment: Experiment) -> Places:
 
 
 def confounded(experiment: Experiment) -> Places:
-    """P017: an arm changes two factors, and no arm of the experiment changes either alone."""
+    """P017: an arm changes two factors or more that no other arm of the experiment changes alone."""
     several = [(arm, _own_factors(arm, experiment)) for arm in experiment.arms.values() if len(arm.factors) > 1]
     if not several:
         return None
     alone = [dict(arm.factors) for arm in experiment.arms.values() if len(arm.factors) == 1]
+    untried = [
+        (arm.name, [factor for factor in factors if {factor: arm.factors[factor]} not in alone])
+        for arm, factors in several
+    ]
     return [
         (
-            arm.name,
+            name,
             f"{named(factors)} change together, and no arm changes one of them alone: a difference can be put down to "
             f"{'the pair' if len(factors) == 2 else 'all of them together'} only.",
         )
-        for arm, factors in several
-        if len(factors) > 1 and not any({factor: arm.factors[factor]} in alone for factor in factors)
+        for name, factors in untried
+        if len(factors) > 1
     ]
 
 

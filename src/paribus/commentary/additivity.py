@@ -35,7 +35,7 @@ def _of_one(material: Material, comparison: Comparison) -> list[Sentence]:
         f"{level(float(each.mean()), metric)} with `{name}`" for name, each in zip(parts, (first, second), strict=True)
     ]
     text = f"Each change alone gives {' and '.join(alone)}; beyond the sum of the two, `{names[0]}` adds "
-    return [Sentence(f"{text}{_beyond(names, beyond, metric, evidence)}.", evidence)]
+    return [Sentence(f"{text}{_beyond(names, beyond, metric, evidence)}{_conclusion(beyond)}.", evidence)]
 
 
 def _beyond(names: list[str], beyond: np.ndarray, metric: Metric, evidence: list[Evidence]) -> str:
@@ -47,6 +47,14 @@ def _beyond(names: list[str], beyond: np.ndarray, metric: Metric, evidence: list
         return text
     evidence += [item(names[0], f"{key}.ci95.{index}", end) for index, end in enumerate(ends)]
     return f"{text} (95 % interval over seeds {interval(ends, lambda end: difference(end, metric))})"
+
+
+def _conclusion(beyond: np.ndarray) -> str:
+    """Whether the two add up, as far as these test images tell."""
+    ends = t_interval(beyond)
+    if ends is None:
+        return ""
+    return ": they do not simply add up" if ends[0] * ends[1] > 0 else ": whether they simply add up is open"
 
 
 def _parts(material: Material, name: str) -> list[str]:

@@ -8,6 +8,7 @@ from paribus.checks.of_design import SAME_UPDATES
 from paribus.commentary.material import Comparison, Material, Pair, words
 from paribus.commentary.quotes import mean, quote
 from paribus.commentary.sentence import Evidence, Sentence, item
+from paribus.config import EPOCHS
 from paribus.experiment import Metric
 from paribus.wording import (
     count,
@@ -53,7 +54,8 @@ def _held(material: Material, comparison: Comparison, evidence: list[Evidence]) 
     updates = [recipe.train.epochs / recipe.train.batch_size for recipe in (own, against)]
     held = []
     if math.isclose(*updates, rel_tol=SAME_UPDATES):
-        held.append("equal updates")
+        evidence += [item(each, EPOCHS, arms[each].recipe.train.epochs) for each in (name, comparison["control"])]
+        held.append(f"equal updates ({own.train.epochs} epochs against {against.train.epochs})")
     elif own.train.epochs == against.train.epochs:
         held.append("equal epochs")
     if material.changes(name, "optim.lr"):
@@ -114,9 +116,10 @@ def _way_out(comparison: Comparison, evidence: list[Evidence]) -> str:
         return f"; the difference is real but below the margin of {smallest}"
     if comparison["runs"] == 1:
         return "; one seed cannot tell the change from luck"
+    alike = "; right and wrong on the same test images in every run" if comparison["test"] == "none apart" else ""
     if comparison["ci95"] is None:
         return "; nothing varied from run to run or image to image, so there is no spread to judge by"
     for key in ("seeds_needed", "test_images_needed"):
         if comparison[key] is not None:
             evidence.append(item(name, f"comparison.{key}", comparison[key]))
-    return f"; {would_decide(comparison['seeds_needed'], comparison['test_images_needed'])}"
+    return f"{alike}; {would_decide(comparison['seeds_needed'], comparison['test_images_needed'])}"

@@ -68,7 +68,8 @@ def speed(material: Material) -> list[Sentence]:
     """Return after how many epochs, steps and seconds each arm reaches the control's accuracy, less a little.
 
     The target is a point of val accuracy below where the control ends, or half of its error where that is less, but
-    none that a run of the control never reaches. Silent on arms that only train longer.
+    none that a run of the control never reaches. Silent on arms that only train longer, and on heads that are solved
+    for, which have no epochs.
     """
     compared = [each for each in material.measured if set(material.experiment.arms[each["arm"]].factors) != _EPOCHS]
     others = [name for each in compared for name in (each["arm"], each["control"]) if name != CONTROL]
@@ -79,7 +80,7 @@ def speed(material: Material) -> list[Sentence]:
     seeds = set.intersection(*(set(material.arms[name].seeds) for name in names))
     runs = {name: [run for run in material.arms[name].runs if run.result.seed in seeds] for name in names}
     target = _target(runs[CONTROL])
-    if not others or target is None:
+    if not others or target is None or any(material.experiment.arms[name].recipe.is_solved for name in names):
         return []
     evidence: list[Evidence] = []
     timed = [_timed(name, runs[name], target, evidence) for name in names]
@@ -88,7 +89,7 @@ def speed(material: Material) -> list[Sentence]:
     said = listed([each.said for each in reached])
     text = f"A validation accuracy of {level(target, 'test_accuracy')} is reached by {said}"
     if never:
-        text += f"; not by {'' if len(seeds) == 1 else 'every run of '}{listed(never)}"
+        text += f"; not by {listed(never)}" if len(seeds) == 1 else f"; not in every run by {listed(never)}"
     return [Sentence(f"{text}.", evidence)]
 
 
@@ -153,7 +154,7 @@ def _loss_turn(name: str, runs: Sequence[Run], losses: Sequence[float], with_tra
     opening = (
         f"`{name}` over-fits in loss: validation loss"
         if rose
-        else f"The validation loss of `{name}` does not clearly rise: it"
+        else f"The validation loss of `{name}` rises too little to be called over-fitting: it"
     )
     return Sentence(f"{opening} {course} with {with_training}.", evidence)
 
@@ -183,7 +184,8 @@ def updates(material: Material) -> list[Sentence]:
     compared = [each for each in material.measured if material.changes(each["arm"], "train.batch_size")]
     if not compared:
         return []
-    names = list(dict.fromkeys([each["control"] for each in compared] + [each["arm"] for each in compared]))
+    both = dict.fromkeys([each["control"] for each in compared] + [each["arm"] for each in compared])
+    names = [name for name in both if not material.experiment.arms[name].recipe.is_solved]
     made = {name: mean(material.arms[name].runs, "steps") for name in names}
     said = [f"{words(name)} {plain(steps)}" for name, steps in made.items() if steps is not None]
     evidence = [each for name in names for each in quote(material.arms[name].runs, "steps")]

@@ -65,8 +65,9 @@ def _too_many_comparisons(material: Material) -> list[Sentence]:
         return []
     noun = "interval" if len(names) == 1 else "intervals"
     verb = "leaves" if len(names) == 1 else "leave"
-    text = f"By itself the {noun} of {named(names)} {verb} out zero, but one of several comparisons must be clearer"
-    return [Sentence(f"{text} than that, which the adjusted p takes into account.", [], "limits")]
+    it = "it stays" if len(names) == 1 else "they stay"
+    text = f"Alone, the {noun} of {named(names)} {verb} out zero; by the p adjusted for all comparisons {it} undecided."
+    return [Sentence(text, [], "limits")]
 
 
 def _undecided(material: Material) -> list[Comparison]:

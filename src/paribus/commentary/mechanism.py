@@ -171,12 +171,12 @@ _MEASURES: dict[str, _Measure] = {
         "at the start the gradient norm of the first layer over that of the last is {}",
         ratio,
     ),
-    "probes.dead": _Measure(_dead, "dead units are {}", _share, "{} of the units of {} are dead"),
+    "probes.dead": _Measure(_dead, "dead units are {}", _share, "{0} of the units of {1} are dead"),
     "probes.saturated": _Measure(
         _saturated,
         "values at a bound of the activation, in the layer with most of them, are {}",
         _share,
-        "{} of the values in one layer of {} lie at a bound of its activation",
+        "in its most saturated layer {1} has {0} of its values at a bound of the activation",
     ),
     "probes.overconfidence": _Measure(
         _of_probes(lambda probes: probes.confidence - probes.accuracy), "confidence minus accuracy is {}", _points

@@ -56,15 +56,14 @@ def _good(material: Material, found: Mapping[str, RateChoice]) -> Sentence:
         low, high = rate.tried[first].lr, rate.tried[last].lr
         evidence += [item(name, f"tuning.rate.tried.{i}.lr", rate.tried[i].lr) for i in (first, last)]
         if low == high:
-            parts.append(f"for {_whose(name)} only {setting(low)}")
+            parts.append(f"{setting(low)} alone for {_whose(name)}")
             continue
         decades = math.log10(high / low)
         evidence.append(item(name, f"decades={low!r}..{high!r}", decades))
         width = f"{plain(round(decades, 1))} {noun(round(decades, 1), 'decade')}"
-        parts.append(f"for {_whose(name)} {setting(low)} to {setting(high)}, {width}")
-    within = f"Within the margin of {margin(question.margin, question.metric)} of the best on validation"
-    verb = "is" if len(parts) == 1 else "are"
-    return Sentence(f"{within} {verb} {'; '.join(parts)}.", evidence, "rates")
+        parts.append(f"{setting(low)} to {setting(high)} for {_whose(name)} ({width})")
+    text = f"Rates that stay within the margin of {margin(question.margin, question.metric)} of the best on validation"
+    return Sentence(f"{text}: {'; '.join(parts)}.", evidence, "rates")
 
 
 def _place(rate: RateChoice) -> int:

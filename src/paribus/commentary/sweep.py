@@ -35,7 +35,9 @@ def best_value(material: Material) -> list[Sentence]:
 
 
 def good_range(material: Material) -> list[Sentence]:
-    """Return the range of numbers within the margin of the best on val, and what lies below and above it."""
+    """Return the range of numbers within the margin of the best on val, what falls short of it below and above, and
+    whether it ends where the values end.
+    """
     sweep = material.entry["sweep"]
     if sweep is None or sweep["best"] is None or material.question.metric != "test_accuracy":
         return []
@@ -49,13 +51,16 @@ def good_range(material: Material) -> list[Sentence]:
     bar = _best(material)["val_accuracy"] - material.question.margin
     outside = [
         (word, [row for row in side if row["val_accuracy"] < bar])
-        for word, side in (("small", ordered[:first]), ("large", ordered[last + 1 :]))
+        for word, side in (("smaller", ordered[:first]), ("larger", ordered[last + 1 :]))
     ]
-    said = [f"{_values(values)} too {word}" for word, values in outside if values]
+    said = [f"of the {word} values {_values(values)}" for word, values in outside if values]
     if said:
         evidence = [each for _, values in outside for row in values for each in _figures(row, sweep["factor"])]
-        text = f"By the same measure {'; '.join(said)}."
+        text = f"Short of that, in as many epochs, {'; '.join(said)}."
         sentences.append(Sentence(text, evidence))
+    beyond = [word for word, place in (("smaller", first), ("larger", len(ordered) - 1 - last)) if place == 0]
+    if len(beyond) == 1:
+        sentences.append(Sentence(f"No {beyond[0]} value was tried than those of this range.", []))
     return sentences
 
 
@@ -92,9 +97,8 @@ def _range(material: Material, low: Row, high: Row) -> Sentence:
 
 
 def _values(rows: Sequence[Row]) -> str:
-    """Values with what they reach: ``"0.001 (45.30 %) and 0.01 (89.70 %) are"``."""
-    said = [f"{setting(row['value'])} ({level(row['val_accuracy'], 'test_accuracy')})" for row in rows]
-    return f"{listed(said)} {'is' if len(rows) == 1 else 'are'}"
+    """Values with what they reach: ``"0.001 (45.30 %) and 0.01 (89.70 %)"``."""
+    return listed([f"{setting(row['value'])} ({level(row['val_accuracy'], 'test_accuracy')})" for row in rows])
 
 
 def _figures(row: Row, factor: str) -> list[Evidence]:

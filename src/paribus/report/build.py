@@ -92,7 +92,7 @@ def summary_rows(material: Material, question: Question) -> Iterator[tuple[Cell,
     best = questions.best_of_sweep(entry)
     for arm, comparison in compared.items():
         found, within = questions.difference_texts(comparison, "ci95")
-        what = f"best {question.factor} by validation" if best is not None and best["arm"] == arm else ""
+        what = f"best {question.factor} on validation" if best is not None and best["arm"] == arm else ""
         if comparison["control"] != CONTROL:
             what = f"against {comparison['control']}"
         shown = questions.verdict_cell(comparison)
@@ -110,7 +110,7 @@ def _uncompared(material: Material, question: Question, best: Mapping[str, Any] 
         return Cell("no verdict", "runs are missing"), Cell(listed(question.arms)), nothing, nothing, nothing
     arm = str(best["arm"])
     answer = Cell("no change", "the control is the best value") if arm == CONTROL else Cell("no verdict")
-    what = Cell(arm, f"best {question.factor} by validation")
+    what = Cell(arm, f"best {question.factor} on validation")
     return answer, what, nothing, nothing, questions.cost(material, arm)
 
 
@@ -190,7 +190,7 @@ METHOD = (
     "is not cut at 0 or 100 %: one that reaches beyond says that its runs are too few or too uneven to say more.",
     "The interval of a difference and its p value treat seeds and test images both as samples, so they speak of other "
     "seeds and of new images from the same source. p values are corrected for the number of comparisons by Holm's "
-    "method; a sweep counts once, with its best value by validation.",
+    "method; a sweep counts once, with its best value on validation.",
     VERDICTS,
     "Beside the interval on new images stands the one for these test images only: what other seeds would give on them. "
     "It is the narrower claim, and decides no verdict.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -71,23 +72,51 @@ def scale_loss(axes: Axes, values: Floats) -> None:
 def scale_accuracy(axes: Axes, values: Floats, along: Literal["x", "y"]) -> None:
     """Stretch the axis towards 100 % where the largest error is many times the smallest.
 
-    Equal distances are then equal ratios of the error, so that 98.9 and 99.1 % can be told apart beside 10 %.
+    Equal distances are then equal ratios of the error, so that 98.9 and 99.1 % can be told apart beside 10 %. Past the
+    smallest error that there is, the axis goes on evenly, so that 100 % has its place.
+
+    Args:
+        axes: On which everything is drawn by now.
+        values: All that must be seen, in percent; ends of intervals may lie beyond 100.
+        along: Which axis.
     """
     errors = 100 - values[np.isfinite(values)]
     if not len(errors) or errors.min() > 10 or errors.max() < 5 * max(errors.min(), 0.05):
         return
-    floor = max(float(errors[errors > 0].min()) / 2, 0.005)
+    scale = _Stretched(max(float(errors[errors > 0].min()), 0.01))
+    (axes.set_xscale if along == "x" else axes.set_yscale)("function", functions=(scale.forward, scale.inverse))
+    low = max(100 - float(errors.max()) * 1.25, 0.0)
+    ends = scale.forward(np.array([low, min(100 - float(errors.min()), 100.0)]))
+    high = float(scale.inverse(ends[1:] + _ROOM * (ends[1] - ends[0]))[0])
+    (axes.set_xlim if along == "x" else axes.set_ylim)(low, high)
+    ticks = [tick for tick in _STRETCHED_TICKS if low <= tick <= min(high, 100 - scale.floor)]
+    ticks += [100] if high >= 100 else []
     axis = axes.xaxis if along == "x" else axes.yaxis
-    forward: Callable[[Floats], Floats] = lambda value: -np.log10(np.maximum(100 - value, floor))  # noqa: E731
-    inverse: Callable[[Floats], Floats] = lambda place: 100 - 10.0**-place  # noqa: E731
-    (axes.set_xscale if along == "x" else axes.set_yscale)("function", functions=(forward, inverse))
-    low, high = 100 - float(errors.max()) * 1.25, 100 - max(float(errors.min()) / 1.25, floor)
-    (axes.set_xlim if along == "x" else axes.set_ylim)(max(low, 0), high)
-    ticks = [tick for tick in _STRETCHED_TICKS if max(low, 0) <= tick <= high]
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
+@dataclass(frozen=True)
+class _Stretched:
+    """Places on an axis of accuracies: by the logarithm of the error, and evenly where that is below `floor`."""
+
+    floor: float
+
+    def forward(self, accuracy: Floats) -> Floats:
+        """Return the place of accuracies in percent."""
+        error = 100 - np.asarray(accuracy, dtype=np.float64)
+        even = -np.log10(self.floor) + _LAST * (1 - error / self.floor)
+        return np.where(error >= self.floor, -np.log10(np.maximum(error, self.floor)), even)
+
+    def inverse(self, place: Floats) -> Floats:
+        """Return the accuracies at places."""
+        beyond = np.asarray(place, dtype=np.float64) + np.log10(self.floor)
+        return 100 - self.floor * np.where(beyond <= 0, 10.0 ** -np.minimum(beyond, 0), 1 - beyond / _LAST)
+
+
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"
+_LAST = 0.3
+"""How far 100 % lies from the smallest error: as far as half that error would."""
+_ROOM = 0.05
 _STRETCHED_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

@@ -70,7 +70,7 @@ def _chosen(material: Material) -> tuple[str, str]:
     )
     if material.val_is_test:
         return arm, f"{named}. Here the validation set is the test set, so this choice did see the test images."
-    return arm, f"{named}; it was chosen by validation, never by the test set."
+    return arm, f"{named}; it was chosen on validation, never by the test set."
 
 
 def _figures(counts: Counts, names: Sequence[str], runs: int) -> list[Figure]:

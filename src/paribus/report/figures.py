@@ -157,7 +157,7 @@ def seed_dots(rows: Sequence[Dots]) -> str:
             spread = np.linspace(-0.2, 0.2, len(row.values)) if len(row.values) > 1 else np.zeros(1)
             axes.plot(row.values, place + spread, "o", color=row.look.colour, alpha=0.45, markersize=4.5, mew=0)
             _draw_interval(axes, row, place, "x")
-        shown = np.array([value for row in rows for value in (*row.values, *(row.ci95 or ()))])
+        shown = np.array([value for row in rows for value in (*row.values, row.mean, *(row.ci95 or ()))])
         scale_accuracy(axes, shown, "x")
         axes.set_yticks([-index for index in range(len(rows))], [row.arm for row in rows])
         axes.set_ylim(-len(rows) + 0.45, 0.55)
@@ -204,7 +204,7 @@ def sweep_curve(points: Sequence[Dots], factor: str, control: str, best: str | N
             note = "\n".join(part for part in ("control" if point.arm == control else "", lost) if part)
             transform = axes.get_xaxis_transform()
             axes.text(place, 1.02, note, transform=transform, ha="center", va="bottom", fontsize=7.5, color="#333333")
-        shown = np.array([value for point in points for value in (*point.values, *(point.ci95 or ()))])
+        shown = np.array([value for point in points for value in (*point.values, point.mean, *(point.ci95 or ()))])
         scale_accuracy(axes, shown, "y")
         if is_log:
             axes.set_xscale("log")
@@ -238,7 +238,7 @@ def rate_search(searches: Sequence[RateSearch]) -> str:
         for each in searches:
             _draw_tried(axes, each)
         scale_accuracy(axes, np.array([value for each in searches for _, some in each.tried for value in some]), "y")
-        axes.set_ylabel("val accuracy (%)")
+        axes.set_ylabel("validation accuracy (%)")
         _lay_out_rates(axes, searches)
 
     draws = [losses] if any(each.losses for each in searches) else []

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from paribus.checks import of_question
-from paribus.config import Value
+from paribus.config import EPOCHS, Value
 from paribus.experiment import CONTROL, Arm, Experiment, Metric, Question
 from paribus.report import figures, mechanism
 from paribus.report.figures import Dots, Look, Series
 from paribus.report.material import Material, check_lines
 from paribus.report.page import Cell, Comment, Figure, Section, Table
 from paribus.report.tuning import rate_figures, tuning_tables
+from paribus.stats import t_interval
 from paribus.wording import (
     NOTHING,
     count,
@@ -116,19 +118,11 @@ def cost(material: Material, arm: str) -> Cell:
 
 
 def times_control(material: Material, arm: str) -> float | None:
-    """Return how many times the control's an arm's time per run is; None of the control, and where one has no time.
-
-    Over the seeds that both have, where their runs are kept: seeds of another day may be slower.
-    """
+    """Return how many times the control's an arm's time per run is; None of the control, and where one has no time."""
     entry, control = material.arm(arm), material.arm(CONTROL)
     if arm == CONTROL or entry is None or control is None or not control["seconds_per_run"]:
         return None
-    own, against = ({run.result.seed: run.result.seconds for run in material.runs[name]} for name in (arm, CONTROL))
-    shared = own.keys() & against.keys()
-    if not shared:
-        return float(entry["seconds_per_run"] / control["seconds_per_run"])
-    seconds = sum(against[seed] for seed in shared)
-    return sum(own[seed] for seed in shared) / seconds if seconds else None
+    return float(entry["seconds_per_run"] / control["seconds_per_run"])
 
 
 def _table(material: Material, question: Question, entry: Mapping[str, Any], arms: Sequence[str]) -> Table:
@@ -137,7 +131,7 @@ def _table(material: Material, question: Question, entry: Mapping[str, Any], arm
     is_sweep = question.factor is not None
     head = ["Arm", question.factor or "What changed", "Runs", "Test accuracy (%)", "Test loss"]
     if is_sweep:
-        head.insert(3, "Val accuracy (%)")
+        head.insert(3, "Validation accuracy (%)")
     if compared or not is_sweep:
         head += [f"Difference ({unit(question.metric)})", "These test images only", "p (Holm)", "Verdict"]
     head.append("Time per run")
@@ -229,13 +223,14 @@ def _figures(material: Material, question: Question, entry: Mapping[str, Any], a
     about_rates = rate_figures(material, question, look)
     if not drawn:
         return list(about_rates)
-    dots = [_dots(material, question, arm, look[arm]) for arm in drawn]
     best = best_of_sweep(entry)
     if question.kind == "sweep" and len(drawn) > 1:
-        found = [_sweep_figure(material, question, dots, None if best is None else str(best["arm"]))]
+        found = [_sweep_figure(material, question, look, None if best is None else str(best["arm"]))]
     else:
-        found = [_dots_figure(material, question, dots)]
+        found = [_dots_figure(question, [_dots(material, question, arm, look[arm]) for arm in drawn])]
     found += about_rates
+    longer = [arm for arm in drawn if set(material.experiment.arms[arm].factors) == {EPOCHS}]
+    found += [_losses_figure(material, question, arm, look[arm]) for arm in longer]
     for key, title in _CURVES.items():
         series = [_series(material, arm, key, look[arm]) for arm in drawn]
         if any(len(run) > 1 and np.isfinite(run).any() for one in series for run in one.runs):
@@ -243,8 +238,12 @@ def _figures(material: Material, question: Question, entry: Mapping[str, Any], a
     return found
 
 
-def _dots(material: Material, question: Question, arm: str, look: Look) -> Dots:
+def _dots(material: Material, question: Question, arm: str, look: Look, seeds: frozenset[int] | None = None) -> Dots:
+    """The test accuracies of an arm; of some seeds only, with their own mean and t interval, where they are given."""
     runs, ends = material.runs[arm], material.verdicts["arms"][arm]["test_accuracy"]["ci95"]
+    if seeds is not None and len(seeds) < len(runs):
+        runs = tuple(run for run in runs if run.result.seed in seeds)
+        ends = t_interval([run.result.test_accuracy for run in runs])
     values = tuple(100 * run.result.test_accuracy for run in runs)
     value = material.experiment.arms[arm].recipe.factor(question.factor) if question.factor else ""
     return Dots(
@@ -281,21 +280,42 @@ def _end(series: Series, metric: Metric) -> str:
     return level(float(ends.mean()) / (100 if metric == "test_accuracy" else 1), metric)
 
 
-def _dots_figure(material: Material, question: Question, dots: Sequence[Dots]) -> Figure:
+def _losses_figure(material: Material, question: Question, arm: str, look: Look) -> Figure:
+    """Training and validation loss of an arm that only trains longer, on one pair of axes."""
+    both = [
+        replace(_series(material, arm, key, replace(look, dash=dash)), arm=_CURVES[key])
+        for key, dash in (("train_loss", "--"), ("val_loss", "-"))
+    ]
+    ends = ", ".join(f"{one.arm} {_end(one, 'test_loss')}" for one in both if one.runs)
+    alt = (
+        f"Training loss, dashed, and validation loss of {arm} by epoch. After the last epoch, mean over seeds: {ends}."
+    )
+    svg = figures.learning_curves(both, "loss (nats)", "loss")
+    return Figure(
+        f"{question.id}-losses-{arm}", svg, alt, f"Training loss (dashed) and validation loss of {arm} by epoch"
+    )
+
+
+def _dots_figure(question: Question, dots: Sequence[Dots]) -> Figure:
     alt = f"Test accuracy of every seed. {_means(dots)}"
     caption = "Test accuracy: a dot per seed, the mean and its 95 % interval"
     return Figure(f"{question.id}-seeds", figures.seed_dots(dots), alt, caption)
 
 
-def _sweep_figure(material: Material, question: Question, dots: Sequence[Dots], best: str | None) -> Figure:
+def _sweep_figure(material: Material, question: Question, look: Mapping[str, Look], best: str | None) -> Figure:
+    """The curve of a sweep, over the seeds that all its arms share: means over others would not be of one kind."""
     assert question.factor is not None
-    arms = [one for one in dots if one.arm in question.arms]
+    drawn = [arm for arm in question.arms if material.runs[arm]]
+    seeds = frozenset.intersection(*(frozenset(run.result.seed for run in material.runs[arm]) for arm in drawn))
+    shared = seeds or None
+    arms = [_dots(material, question, arm, look[arm], shared) for arm in drawn]
     svg = figures.sweep_curve(arms, question.factor, CONTROL, best)
     chosen = f" Validation chose {best}, ringed." if best else ""
     alt = f"Test accuracy over {question.factor}. {_means(arms)}{chosen}"
-    caption = f"Test accuracy over {question.factor}: seeds, mean, 95 % interval" + (
-        "; ringed: chosen on val" if best else ""
-    )
+    most = max(len(material.runs[arm]) for arm in drawn)
+    caption = f"Test accuracy over {question.factor}: seeds, mean, 95 % interval"
+    caption += f"; of the {count(len(seeds), 'seed')} that all have" if 0 < len(seeds) < most else ""
+    caption += "; ringed: chosen on validation" if best else ""
     return Figure(f"{question.id}-sweep", svg, alt, caption)
 
 

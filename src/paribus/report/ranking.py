@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paribus.experiment import CONTROL
 from paribus.report.canvas import svg
+from paribus.report.figures import looks
+from paribus.report.page import Cell, Comment, Figure, Section, Table
 from paribus.report.render import html_page
-from paribus.wording import count, difference, interval, named, percent
+from paribus.wording import NOTHING, count, difference, interval, loss, named, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +20,7 @@ COLUMNS = (
     "#",
     "backbone",
     "input",
-    "acc. %",
+    "accuracy (%)",
     "95 % interval",
     "against best",
     "loss",
@@ -37,7 +40,7 @@ def rows(ranking: Ranking) -> list[tuple[str, ...]]:
             percent(each.accuracy),
             interval(each.ci95, percent),
             _behind(each),
-            f"{each.loss:.3f}",
+            loss(each.loss),
             f"{each.milliseconds:.1f}",
             f"{each.parameters / 1e6:.1f} M",
             each.licence or "unknown",
@@ -73,31 +76,69 @@ def why(ranking: Ranking) -> list[str]:
 
 def to_html(ranking: Ranking) -> str:
     """Return the ranking as one HTML page that needs no other file."""
-    content = {"columns": COLUMNS, "rows": rows(ranking), "why": why(ranking), "figure": figure(ranking)}
-    return html_page("ranking.html.j2", ranking=ranking, **content)
+    part = Section(
+        id="ranking",
+        label=f"{count(ranking.images, 'training image')} in {ranking.num_classes} classes",
+        title="Heads on frozen features, cross-validated",
+        comment=Comment(tuple(why(ranking)), "", "", ""),
+        figures=(figure(ranking),),
+        tables=(_table(ranking),),
+    )
+    return html_page("ranking.html.j2", data=ranking.data, part=part)
 
 
-def figure(ranking: Ranking) -> str:
-    """Return accuracy with its interval over milliseconds per image as SVG; a line joins those that nothing beats.
-
-    Numbers are those of the table.
-    """
+def figure(ranking: Ranking) -> Figure:
+    """Return accuracy with its interval over milliseconds per image; a line joins those that nothing beats in both."""
+    look = looks(["front"], CONTROL)["front"]
 
     def draw(axes: Axes) -> None:
         for number, each in enumerate(ranking.candidates, 1):
             low, high = (100 * abs(end - each.accuracy) for end in each.ci95)
-            colour = "#0072b2" if each.on_front else "#999999"
-            axes.errorbar(each.milliseconds, 100 * each.accuracy, [[low], [high]], fmt="o", color=colour, capsize=2)
-            place = (each.milliseconds, 100 * each.accuracy)
+            place, filled = (each.milliseconds, 100 * each.accuracy), look.colour if each.on_front else "white"
+            axes.errorbar(*place, [[low], [high]], fmt="o", color=look.colour, mfc=filled, capsize=2)
             axes.annotate(str(number), place, (5, 4), textcoords="offset points")
         front = sorted((each.milliseconds, 100 * each.accuracy) for each in ranking.candidates if each.on_front)
-        axes.plot(*zip(*front, strict=True), color="#0072b2", linewidth=1, linestyle="--")
+        axes.plot(*zip(*front, strict=True), color=look.colour, linewidth=1, linestyle="--")
         axes.margins(x=0.25)
         axes.set_xlabel("milliseconds per image")
         axes.set_ylabel("cross-validated accuracy (%)")
 
-    return svg(draw, 7.5, 4)
+    said = [
+        f"{each.label} {percent(each.accuracy)} % ({interval(each.ci95, percent)}) at {each.milliseconds:.1f} ms"
+        for each in ranking.candidates
+    ]
+    caption = (
+        "Accuracy in cross-validation with its 95 % interval, over the time for one image. Numbers are those of the "
+        "table; filled dots, joined by the line, are those that none beats in both"
+    )
+    alt = f"Accuracy in cross-validation over milliseconds per image, with 95 % intervals: {'; '.join(said)}."
+    return Figure("ranking", svg(draw, 7.5, 4), alt, caption, wide=True)
+
+
+def _table(ranking: Ranking) -> Table:
+    head = (
+        "Backbone",
+        "Accuracy (%)",
+        "Against the best (points)",
+        "Loss",
+        "Time per image (ms)",
+        "Parameters",
+        "Licence",
+    )
+    content = tuple(
+        (
+            Cell(f"{number}. {each.name}", f"at {each.input} pixels"),
+            Cell(percent(each.accuracy), interval(each.ci95, percent)),
+            Cell(_behind(each)),
+            Cell(loss(each.loss)),
+            Cell(f"{each.milliseconds:.1f}"),
+            Cell(f"{each.parameters / 1e6:.1f} M"),
+            Cell(each.licence or "unknown"),
+        )
+        for number, each in enumerate(ranking.candidates, 1)
+    )
+    return Table("Every backbone, the best first, with 95 % intervals in small print", head, content, (1, 2, 3, 4, 5))
 
 
 def _behind(candidate: Candidate) -> str:
-    return interval(candidate.behind, lambda end: difference(end, "test_accuracy")) if candidate.behind else "–"
+    return interval(candidate.behind, lambda end: difference(end, "test_accuracy")) or NOTHING

@@ -41,7 +41,7 @@ def rate_figures(material: Material, question: Question, look: Mapping[str, Look
     if not any(each.losses or each.tried for each in searches):
         return ()
     parts = ["training loss of the range test by rate, smoothed"] if any(each.losses for each in searches) else []
-    parts += ["val accuracy of the rates tried: mean, band and dots of the seeds"]
+    parts += ["validation accuracy of the rates tried: mean, band and dots of the seeds"]
     caption = f"{'; below: '.join(parts)}; ringed: chosen"
     caption = f"{caption[0].upper()}{caption[1:]}"
     chosen = [f"{each.arm} {setting(each.chosen)}" for each in searches if each.chosen is not None]
