@@ -58,7 +58,7 @@ def _verdict_row(question: QuestionAnswer, comparison: Comparison, arm: ArmDesig
     more = len(arm.factors) - _FACTORS_SHOWN
     small += [f"and {count(more, 'more key')}"] if more > 0 else []
     small += [f"against {comparison.control}"] if comparison.control != CONTROL else []
-    small += ["best by validation"] if question.best == arm.arm else []
+    small += ["best on validation"] if question.best == arm.arm else []
     return VerdictRow(
         question=question,
         is_first=is_first,
@@ -78,7 +78,7 @@ def _open_row(question: QuestionAnswer) -> VerdictRow:
     if question.best is None:
         verdict, small, arm = Cell("no verdict yet"), "", arms
     else:
-        verdict, small, arm = Cell("no change", "the control is the best value"), "best by validation", question.best
+        verdict, small, arm = Cell("no change", "the control is the best value"), "best on validation", question.best
     return VerdictRow(question, True, arm, CONTROL, small, nothing, nothing, None, NOTHING, verdict)
 
 
