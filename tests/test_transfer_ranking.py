@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,19 @@ def test_the_words_follow_from_the_figures() -> None:
     assert "also the fastest of these, 1.0 ms" in " ".join(page.why(Ranking("photos", 200, 2, (quick, fast))))
 
 
+def test_the_page_has_the_parts_and_the_style_of_a_report() -> None:
+    best = candidate("big", 0.98, 40.0)
+    fast = candidate("small", 0.975, 10.0, behind=(-0.02, 0.01))
+    html = page.to_html(Ranking("photos", 200, 2, (best, fast)))
+    style = html[html.index("<style>") : html.index("</style>")]
+    classes = {name for names in re.findall(r'class="([^"]+)"', html) for name in names.split()}
+    assert {name for name in classes if f".{name}" not in style} <= {"text", "scroll"}
+    assert 'role="img" aria-label="Accuracy in cross-validation over milliseconds per image' in html
+    assert "big at 224 98.00 % (94.97 to 99.22) at 40.0 ms" in html and "Accuracy (%)</th>" in html
+    assert "0.1000" in html and "\u22122.00 to +1.00" in html
+    assert [row[6] for row in page.rows(Ranking("photos", 200, 2, (best, fast)))] == ["0.1000", "0.1000"]
+
+
 def test_the_command_writes_what_it_prints(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sidecar, files = str(write_weights(tmp_path)), (tmp_path / "found.json", tmp_path / "found.html")
     assert main(["probe", str(photos), "--weights", sidecar, "--json", str(files[0]), "--html", str(files[1])]) == 0
@@ -107,7 +121,11 @@ def test_the_command_writes_what_it_prints(photos: Path, tmp_path: Path, capsys:
     assert kept["choice"] == {"name": "tiny", "input": SIZE}
     assert f"{100 * kept['candidates'][0]['accuracy']:.2f}" in printed
     html = files[1].read_text()
-    assert "<svg" in html and "<td>tiny</td><td>32</td>" in html and "http" not in html.replace("http://www.w3.org", "")
+    assert (
+        "<svg" in html
+        and 'scope="row">1. tiny<small>at 32 pixels</small></th>' in html
+        and "http" not in html.replace("http://www.w3.org", "")
+    )
 
 
 def test_the_command_looks_where_it_is_told(
