@@ -45,7 +45,7 @@ types: .venv/installed
 	$(BIN)/mypy
 
 pytest: .venv/installed
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 snapshots: .venv/installed
 	$(BIN)/python tests/test_surface.py > tests/snapshots/cli.txt
