@@ -31,6 +31,7 @@ from paribus.launch.packs import Supplies
 from paribus.launch.progress import Estimate, Lines
 from paribus.store import Results
 from paribus.testing.launchers import check_launcher
+from paribus.testing.synthetic import write_results
 
 TINY = """
 [experiment]
@@ -196,6 +197,18 @@ def test_running_again_trains_nothing(uninterrupted: Path, tiny: Path) -> None:
         assert Results.open(uninterrupted).environment["packages"]["torch"]
 
 
+def test_what_runs_were_made_on_stays_until_others_are_made(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = write_results(tmp_path / "out", Experiment.load(tiny), {"control": 0.9})
+    before = results.environment
+    monkeypatch.setattr(LocalLauncher, "start", lambda *_: None)
+    monkeypatch.setattr(tune, "find_epochs", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        conduct.run(results.experiment, RunOptions(out=results.folder))
+    assert results.environment == before and not (results.folder / "sessions.jsonl").exists()
+
+
 def test_what_was_not_looked_at_is_looked_at_by_the_next_call(tiny: Path, tmp_path: Path) -> None:
     settings = ["control.train.epochs=1", "experiment.seeds=1"]
     results = conduct.run(Experiment.load(tiny, settings), RunOptions(out=tmp_path / "out"))
@@ -213,6 +226,10 @@ def test_another_recipe_sets_the_old_run_aside(tiny: Path, tmp_path: Path) -> No
     conduct.run(Experiment.load(tiny, ["control.train.epochs=2", "experiment.seeds=1"]), RunOptions(out=tmp_path))
     for arm in one.arms:
         assert len(list(tmp_path.glob(f"superseded/{arm}/0-*/result.json"))) == 1
+    assert len(list(tmp_path.glob("superseded/verdicts-*.json"))) == 1
+    assert len(list(tmp_path.glob("superseded/sessions-*.jsonl"))) == 1
+    wall = Results.open(tmp_path).wall_time()
+    assert wall is not None and (wall.runs, wall.all_ended) == (3, True)
     assert len((tmp_path / "runs/control/0/epochs.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 

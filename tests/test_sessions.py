@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from paribus import verdicts
-from paribus.experiment import Experiment
+from paribus.errors import StoreError
+from paribus.experiment import Experiment, RunSpec
 from paribus.launch import conduct
 from paribus.report.build import build
 from paribus.report.material import Material
@@ -40,6 +43,15 @@ def results(tmp_path: Path) -> Results:
     return write_results(tmp_path / "small", Experiment.parse(EXPERIMENT), {"control": 0.9})
 
 
+def later(results: Results, arm: str, seed: int) -> RunSpec:
+    """A run by an engine of another version."""
+    return RunSpec(arm, seed, results.experiment.arms[arm].recipe, "f00d", "synthetic-2")
+
+
+def digests(results: Results, arm: str) -> set[str]:
+    return {run.result.digest for run in results.runs(arm)}
+
+
 def test_sessions_survive_a_line_that_was_cut_off(results: Results) -> None:
     assert results.wall_time() is None
     results.begin_session()
@@ -53,12 +65,89 @@ def test_sessions_survive_a_line_that_was_cut_off(results: Results) -> None:
 
 def test_runs_of_before_sessions_were_kept_keep_their_environment(results: Results) -> None:
     before = results.environment
-    again = Results.create(results.folder, results.experiment, {"python": "4"})
-    again.begin_session()
+    again = Results.create(results.folder, results.experiment, None)
+    again.begin_session({"python": "4"})
     assert again.environment == {"python": "4"} and again.former_environments() == [before]
     again.end_session(1.0, 1)
     wall = again.wall_time()
     assert wall is not None and not wall.all_ended
+
+
+def test_calls_count_by_what_they_made_of_what_is_here(results: Results) -> None:
+    results.write_json("environment.json", {"cores": 0})
+    calls = [(10.0, "control"), (20.0, "relu")]
+    for cores, (seconds, arm) in enumerate(calls):
+        results.begin_session({"cores": cores})
+        results.end_session(seconds, 2, digests(results, arm))
+    assert results.wall_time() == WallTime(30.0, 4, all_ended=True)
+    assert results.former_environments() == [{"cores": 0}]
+    results.set_aside(later(results, "relu", 0))
+    assert results.wall_time() == WallTime(30.0, 3, all_ended=True), "one run of the second call is still here"
+    results.set_aside(later(results, "relu", 1))
+    results.begin_session({"cores": 2})
+    results.end_session(5.0, 0, ())
+    assert results.wall_time() == WallTime(10.0, 2, all_ended=True)
+    assert results.former_environments() == [{"cores": 0}]
+    results.begin_session({"cores": 3})
+    results.begin(later(results, "relu", 0)).epoch(results.runs("control")[0].epochs[0], 0.5, {})
+    results.end_session(7.0, 0, {later(results, "relu", 0).digest})
+    results.begin_session({"cores": 4})
+    results.end_session(1.0, 0, ())
+    assert results.former_environments() == [{"cores": 0}, {"cores": 3}], "an epoch of a run counts as well"
+    assert results.wall_time() == WallTime(17.0, 2, all_ended=True), "but the run only once it has ended"
+
+
+def test_with_the_last_run_go_the_calls_that_made_it(results: Results) -> None:
+    results.begin_session()  # Killed.
+    results.begin_session()
+    results.end_session(10.0, 4)
+    for arm, seed in (("control", 0), ("control", 1), ("relu", 0)):
+        results.set_aside(later(results, arm, seed))
+    assert results.wall_time() == WallTime(10.0, 4, all_ended=False)
+    results.set_aside(later(results, "relu", 1))
+    assert results.wall_time() is None
+    assert len(list((results.folder / "superseded").glob("sessions-*.jsonl"))) == 1
+    results.begin_session({"cores": 1})
+    assert results.former_environments() == []
+
+
+def test_a_call_of_old_that_ended_no_run_is_no_earlier_call(results: Results) -> None:
+    results.write_json("environment.json", {"cores": 0})
+    for cores, runs in enumerate((2, 0)):
+        results.begin_session({"cores": cores})
+        results.end_session(1.0, runs)
+    results.begin_session({"cores": 2})
+    assert results.former_environments() == [{"cores": 0}]
+
+
+def test_a_call_that_ends_without_having_begun_is_damage(results: Results) -> None:
+    results.end_session(1.0, 1)
+    with pytest.raises(StoreError, match=r"sessions.jsonl` is damaged .*a call ends that has not begun"):
+        results.wall_time()
+
+
+def test_verdicts_go_with_the_first_run_that_they_counted(results: Results) -> None:
+    conduct.rebuild(results)
+    results.set_aside(replace(later(results, "relu", 0), is_tuning=True))
+    assert results.has_verdicts()
+    results.set_aside(later(results, "relu", 0))
+    assert not results.has_verdicts()
+    (kept,) = (results.folder / "superseded").glob("verdicts-*.json")
+    assert json.loads(kept.read_text(encoding="utf-8"))["arms"]["relu"]["runs"] == 2
+    assert conduct.rebuild(results)["arms"]["relu"]["runs"] == 1
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_verdicts_are_not_overwritten_where_no_run_is_left(is_begun: bool, results: Results) -> None:
+    conduct.rebuild(results)
+    before = (results.folder / "verdicts.json").read_bytes()
+    shutil.rmtree(results.folder / "runs")
+    (results.folder / "runs").mkdir()
+    if is_begun:
+        results.begin(later(results, "relu", 0))
+    with pytest.raises(StoreError, match=r"only verdicts and report are kept, which stay as they are\. Put its"):
+        conduct.rebuild(results)
+    assert (results.folder / "verdicts.json").read_bytes() == before
 
 
 def test_runs_of_several_machines_say_so(results: Results) -> None:
@@ -91,3 +180,13 @@ def test_verdicts_of_another_design_are_none(old: str, new: str, results: Result
     more = Experiment.parse(EXPERIMENT, ["experiment.seeds=5"])
     assert Results(results.folder, more).has_verdicts(), "they say of how many runs they are"
     assert not Results(results.folder, replace(more, seeds=(100, 101))).has_verdicts()
+
+
+def test_verdicts_without_an_arm_that_now_answers_a_second_question_are_none(tmp_path: Path) -> None:
+    max_pooling = 'arms.max = { "model.pooling" = "max" }\n'
+    second = f'[[question]]\nid = "max"\nasks = "Max pooling?"\n{max_pooling}'
+    results = write_results(tmp_path / "small", Experiment.parse(EXPERIMENT + second), {"control": 0.9})
+    conduct.rebuild(results)
+    assert results.has_verdicts()
+    changed = Experiment.parse(EXPERIMENT + max_pooling + second)
+    assert changed.arms == results.experiment.arms and not Results(results.folder, changed).has_verdicts()

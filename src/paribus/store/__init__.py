@@ -11,6 +11,7 @@
       tuning/<arm>/<rate>/<seed>/  config.json epochs.jsonl times.jsonl result.json
       tensorboard/  mlruns/                          what sinks show, where they were asked for
       superseded/<arm>/<seed>-<digest>/              runs of an earlier recipe, kept but not read
+      superseded/verdicts-<digest>.json              verdicts that counted such runs
 
 `epochs.jsonl` and `predictions.npz` are the same, bit for bit, however often a run was interrupted; wall times are in
 `times.jsonl` and `result.json`.
@@ -34,7 +35,7 @@ from paribus.store.records import (
     WallTime,
 )
 from paribus.store.results import Results, State
-from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun
+from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun, config_of
 from paribus.store.tuning import EpochsChoice, MadeFor, RateChoice, TriedRate, Tuning
 from paribus.store.verdict_file import FORMAT, is_of, read_verdicts
 
@@ -64,6 +65,7 @@ __all__ = [
     "TuningRun",
     "Usage",
     "WallTime",
+    "config_of",
     "is_of",
     "read_model",
     "read_verdicts",

@@ -6,10 +6,9 @@ import io
 import os
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +21,10 @@ from paribus.config import Recipe
 from paribus.errors import ConfigError, StoreError
 from paribus.experiment import Experiment, RunSpec
 from paribus.facts import Facts, looked_at
-from paribus.store import files, ranges, tuning
+from paribus.store import files, ranges, sessions, tuning
 from paribus.store.ranges import RangeTest
 from paribus.store.records import EpochRecord, RunResult, TestSet, TuningResult, WallTime
-from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun, epoch_seconds
+from paribus.store.run import Run, RunSoFar, RunWriter, TuningRun, config_of, epoch_seconds
 from paribus.store.tuning import Tuning
 from paribus.store.verdict_file import is_of, read_verdicts
 
@@ -47,13 +46,12 @@ class Results:
     def create(cls, folder: str | Path, experiment: Experiment, environment: Mapping[str, Any] | None) -> Results:
         """Make the folder, or take the one that is there, and write the experiment and the environment into it.
 
-        None leaves the environment that is there.
+        None leaves the environment that is there; `begin_session` writes that of what is trained from then on.
         """
         results = cls(Path(folder), experiment)
         files.make_folder(results.folder)
         files.write(results.folder / "experiment.toml", experiment.to_toml().encode())
         if environment is not None:
-            results._keep_former_environment(environment)
             files.write_json(results.folder / "environment.json", dict(environment))
         return results
 
@@ -191,14 +189,17 @@ class Results:
         Raises:
             StoreError: If this is such a folder.
         """
-        path = self.folder / "verdicts.json"
-        if (self.folder / "runs").exists() or not path.exists():
+        path = self.folder / _VERDICTS
+        if self._has_ended_runs() or not path.exists():
             return
         if any(arm["runs"] for arm in read_verdicts(path)["arms"].values()):
             raise StoreError(
                 f"A report is written from runs, but of `{self.folder}` only verdicts and report are kept, which stay "
                 "as they are. Put its folder `runs` back, or train it again into another folder: paribus run --out."
             )
+
+    def _has_ended_runs(self) -> bool:
+        return any((self.folder / "runs").glob("*/*/result.json"))
 
     def is_whole(self) -> bool:
         """Whether all runs of the experiment are there with all their parts, and the test sets that they saw."""
@@ -227,29 +228,31 @@ class Results:
             (folder / "failure.txt").unlink(missing_ok=True)  # It is tried again.
         if state == "missing":
             files.make_folder(folder)
-            content = {
-                "digest": spec.digest,
-                "arm": spec.arm,
-                "seed": spec.seed,
-                "recipe": spec.recipe.model_dump(mode="json"),
-                "data_fingerprint": spec.data_fingerprint,
-                "engine": spec.engine,
-                "model_code": spec.model_code,
-            }
-            files.write_json(folder / "config.json", content)
+            files.write_json(folder / "config.json", {"digest": spec.digest, **config_of(spec)})
         return RunWriter(folder, spec, self.experiment.name)
 
     def set_aside(self, spec: RunSpec) -> None:
-        """Move a run of another recipe, data set, engine or model code out of the way, to `superseded/`."""
+        """Move a run of another recipe, data set, engine or model code out of the way, to `superseded/`.
+
+        With one that had ended go the verdicts, which counted it, and with the last of all runs the sessions.
+        """
         if self.state(spec) != "superseded":
             return
         folder = self.folder_of(spec)
+        if not spec.is_tuning and (folder / "result.json").exists():
+            files.set_aside(self.folder, self.folder / _VERDICTS)
         digest = str(files.read_json(folder / "config.json").get("digest"))[:8]
         place = folder.parent.relative_to(self.folder / ("." if spec.is_tuning else "runs"))
         target = files.unused(self.folder / "superseded" / place / f"{folder.name}-{digest}")
         with files.writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(folder, target)
+        if not any(self._begun("runs/*/*", "tuning/*/*/*")):
+            sessions.set_aside(self.folder)
+
+    def _begun(self, *patterns: str) -> Iterator[Path]:
+        """Find the configs of runs that are here and not set aside, in folders of these patterns."""
+        return (path for pattern in patterns for path in self.folder.glob(f"{pattern}/config.json"))
 
     def runs(self, arm: str) -> list[Run]:
         """Return the arm's finished and diverged runs of the experiment's recipe, in the order of its seeds."""
@@ -349,46 +352,42 @@ class Results:
         except StoreError:
             return False
 
-    def _keep_former_environment(self, environment: Mapping[str, Any]) -> None:
-        """Keep what runs of a version that kept no sessions were made on, before it is overwritten."""
-        is_former = (self.folder / "runs").exists() and not (self.folder / _SESSIONS).exists()
-        if is_former and self.has_environment() and self.environment != environment:
-            self._note({"began": None, "environment": self.environment})
+    def begin_session(self, environment: Mapping[str, Any] | None = None) -> None:
+        """Keep that a call begins to train, and on what: as `environment.json` says, which is written anew if given."""
+        if environment is not None:
+            is_former = self._has_ended_runs() and not sessions.read(self.folder)  # Of a version that kept none.
+            if is_former and self.has_environment() and self.environment != environment:
+                sessions.keep_former(self.folder, self.environment)
+            files.write_json(self.folder / "environment.json", dict(environment))
+        sessions.begin(self.folder, self.environment)
 
-    def begin_session(self) -> None:
-        """Keep that a call begins to train, and on what."""
-        self._note({"began": datetime.now(UTC).isoformat(timespec="seconds"), "environment": self.environment})
+    def end_session(self, seconds: float, runs: int, made: Collection[str] | None = None) -> None:
+        """Keep how long a call that trained has worked, in seconds of wall time, and how many runs it has ended.
 
-    def end_session(self, seconds: float, runs: int) -> None:
-        """Keep how long a call that trained has worked, in seconds of wall time, and how many runs it has ended."""
-        self._note({"seconds": round(seconds, 1), "runs": runs})
-
-    def _note(self, session: Mapping[str, Any]) -> None:
-        path = self.folder / _SESSIONS
-        content = path.read_bytes() if path.exists() else b""
-        if not content.endswith(b"\n"):
-            files.write(path, content[: content.rfind(b"\n") + 1])  # A line that a crash cut off is none.
-        files.append(path, session)
+        `made` are the digests of the runs, tuning runs too, of which it has stored something; None where nobody knows.
+        """
+        sessions.end(self.folder, seconds, runs, made)
 
     def former_environments(self) -> list[dict[str, Any]]:
-        """Return what earlier calls that trained were made on, where that is not what `environment` says."""
-        path = self.folder / _SESSIONS
-        with files.reading(path):
-            kept = [dict(line["environment"]) for line in self._sessions() if "began" in line]
+        """Return what earlier calls were made on whose runs are here, where that is not what `environment` says."""
+        here = _digests_in(self._begun("runs/*/*"))
+        kept = [dict(each.environment) for each in sessions.read(self.folder) if each.is_of_runs(here)]
         return [each for place, each in enumerate(kept) if each not in (self.environment, *kept[:place])]
 
-    def _sessions(self) -> list[dict[str, Any]]:
-        path = self.folder / _SESSIONS
-        return files.read_lines(path) if path.exists() else []
-
     def wall_time(self) -> WallTime | None:
-        """Return how long the calls that trained have worked, all together; None if none has kept it."""
-        path, lines = self.folder / _SESSIONS, self._sessions()
-        with files.reading(path):
-            ended = [(float(line["seconds"]), int(line["runs"])) for line in lines if "began" not in line]
+        """Return how long the calls that made what is here have worked, all together; None if none has kept it.
+
+        Its `runs` are those of them that are here: what was set aside does not count.
+        """
+        here = _digests_in(self._begun("runs/*/*", "tuning/*/*/*"))
+        calls = [each for each in sessions.read(self.folder) if each.is_of(here)]
+        ended = [each.seconds for each in calls if each.seconds is not None]
         if not ended:
             return None
-        return WallTime(sum(s for s, _ in ended), sum(runs for _, runs in ended), 2 * len(ended) == len(lines))
+        done = _digests_in(path for path in self._begun("runs/*/*") if (path.parent / "result.json").exists())
+        made = {digest for digest in done if any(digest in (each.made or ()) for each in calls)}
+        uncounted = sum(each.runs for each in calls if each.made is None)
+        return WallTime(sum(ended), uncounted + len(made), len(ended) == len(calls))
 
     def write_facts(self, facts: Facts) -> None:
         """Keep what was measured on data and networks before training."""
@@ -435,7 +434,7 @@ class Results:
             StoreError: If there is none yet, or it is damaged, of another format, or of what the experiment was before
                 it was changed.
         """
-        content = read_verdicts(self.folder / "verdicts.json")
+        content = read_verdicts(self.folder / _VERDICTS)
         if not is_of(content, self.experiment):
             raise StoreError(
                 f"`{self.folder / 'verdicts.json'}` must be of the experiment as it is now, but is of what it was "
@@ -445,7 +444,7 @@ class Results:
 
     def has_verdicts(self) -> bool:
         """Whether there are verdicts of the experiment as it is now; see `verdicts` for what it raises."""
-        path = self.folder / "verdicts.json"
+        path = self.folder / _VERDICTS
         return path.exists() and is_of(read_verdicts(path), self.experiment)
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -456,6 +455,10 @@ class Results:
 def _shrinks(images: npt.NDArray[np.uint8]) -> bool:
     content = images.tobytes()
     return len(zlib.compress(content)) < len(content) / 2
+
+
+def _digests_in(configs: Iterable[Path]) -> frozenset[str]:
+    return sessions.short(str(files.read_json(path).get("digest")) for path in configs)
 
 
 def _epochs(folder: Path) -> tuple[EpochRecord, ...]:
@@ -471,7 +474,7 @@ def _recipe_in(folder: Path) -> Recipe | None:
         return None
 
 
-_SESSIONS = "sessions.jsonl"
+_VERDICTS = "verdicts.json"
 _CHANGED = "what was changed in the experiment after data and networks had been looked at."
 _SAMPLE = 8
 """Test images from which it is judged whether compressing them pays."""

@@ -117,6 +117,18 @@ class TuningRun:
     epochs: tuple[EpochRecord, ...]
 
 
+def config_of(spec: RunSpec) -> dict[str, Any]:
+    """Return what decides the result of a run, as `config.json` holds it beside the digest."""
+    return {
+        "arm": spec.arm,
+        "seed": spec.seed,
+        "recipe": spec.recipe.model_dump(mode="json"),
+        "data_fingerprint": spec.data_fingerprint,
+        "engine": spec.engine,
+        "model_code": spec.model_code,
+    }
+
+
 class RunWriter:
     """Writes one run's folder; every method leaves it whole if the process dies inside."""
 

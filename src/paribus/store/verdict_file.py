@@ -56,8 +56,9 @@ def is_of(verdicts: Mapping[str, Any], experiment: Experiment) -> bool:
 def _is_asked(entry: Mapping[str, Any], question: Question) -> bool:
     told = {"kind": question.kind, "metric": question.metric, "margin": question.margin}
     factor = (entry.get("sweep") or {}).get("factor", question.factor)
+    compared, arms = {each["arm"] for each in entry["comparisons"]}, set(question.arms)
     return (
-        {each["arm"] for each in entry["comparisons"]} <= set(question.arms)
+        (compared == arms if question.kind == "compare" else compared <= arms)
         and all(entry.get(key, value) == value for key, value in told.items())
         and factor == question.factor
     )
