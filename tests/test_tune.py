@@ -246,7 +246,7 @@ def test_epochs_of_both_are_timed_in_turn(tmp_path: Path) -> None:
     assert choice.epochs == int(10 * choice.ratio)
     broken = dataclasses.replace(arm, dataset=tmp_path / "nowhere")
     with pytest.raises(
-        RunError, match=r"Epochs of `short` and of the control must be timed .* but this failed: .*Error"
+        RunError, match=r"Epochs of `short` and of the control must be timed .* but this failed: .*nowhere.*\nMend the"
     ):
         equal_seconds.choose(control, broken, control_epochs=10)
 
@@ -347,13 +347,42 @@ def test_an_arm_that_cannot_be_timed_costs_only_its_own_runs(tmp_path: Path) -> 
         factors = f'"model.name" = "{tmp_path / name}.py:{name}", {EQUAL_SECONDS}'
         asked.append(f'[[question]]\nid = "{name}"\nasks = "?"\ntogether = [["model.name", "train.epochs"]]\n')
         asked.append(f"arms.{name.lower()} = {{ {factors} }}\n")
-    with pytest.raises(RunError, match=r"1 of 3 failed(.|\n)*leaving(.|\n)*must be timed(.|\n)*exit status 0") as told:
+    why = "Epochs of `leaving` and of the control must be timed .* but this failed: SystemExit: 0\n"
+    with pytest.raises(RunError, match=rf"1 of 3 failed. The first is leaving: {why}") as told:
         conduct.run(Experiment.parse(SECONDS + "".join(asked)), RunOptions(out=tmp_path / "out"))
     assert "failure.txt" not in str(told.value)
     results = Results.open(tmp_path / "out")
     assert len(results.runs("control")) == len(results.runs("printing")) == 1
     assert results.experiment.arms["leaving"].recipe.unfound == ("train.epochs",)
     assert "No run has finished of leaving" in (results.folder / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("print('hello'); input('which?')", r".*its forward raised EOFError: EOF when .*\nMend"),
+        ("print('first'); print('last', flush=True); os._exit(0)", r"its process ended with status 0\nfirst\nlast\n"),
+        ("os._exit(3)", r"its process ended with status 3\nMend"),
+        ("return self.fc(x.flatten(1)) * float('nan')", "the loss of mine was no longer finite before enough epochs"),
+    ],
+)
+def test_why_an_arm_cannot_be_timed_is_told(line: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "network.py").write_text(
+        "import os\nfrom torch import nn\nclass Network(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.fc = nn.Linear(784, 10)\n"
+        f"    def forward(self, x):\n        {line}\n",
+        encoding="utf-8",
+    )
+    experiment = Experiment.parse(SECONDS)
+    supplies = Supplies.gather(experiment, None, "auto")
+    recipe = equal_seconds.for_timing(experiment.control)
+    broken = recipe.with_factors({"model.name": f"{tmp_path / 'network.py'}:Network"})
+    control, mine = (
+        supplies.pack("control", recipe, 0, is_tuning=True),
+        supplies.pack("mine", broken, 0, is_tuning=True),
+    )
+    with pytest.raises(RunError, match=rf"Epochs of `mine` and of .* but this failed: {why}"):
+        equal_seconds.choose(control, mine, control_epochs=2)
 
 
 def test_epochs_are_found_anew_for_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@ import contextlib
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import IO, TextIO
 
 THREADS = 1
 """Of a process that trains; the launcher fills the cores with processes."""
@@ -36,6 +37,34 @@ def environment() -> dict[str, str]:
     """
     path = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
     return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
+
+
+def start(module: str, *arguments: str, stderr: IO[str] | int | None = None) -> subprocess.Popen[str]:
+    """Start a process that runs a module of this package; it never gets Ctrl-C, so `end` must end it.
+
+    Args:
+        module: Which one, by its whole name.
+        arguments: Of its command line.
+        stderr: Where what is printed goes, as `subprocess` takes it; None is this process's own.
+
+    Returns:
+        The process, with pipes for stdin and stdout.
+    """
+    with interrupts_held():
+        return subprocess.Popen(
+            command(module, *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment(),
+            encoding="utf-8",
+        )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process, whatever it is at; one that has ended stays as it is."""
+    process.kill()
+    process.wait()
 
 
 def import_beside(modules: Sequence[str]) -> None:

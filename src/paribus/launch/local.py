@@ -6,7 +6,6 @@ import contextlib
 import json
 import queue
 import signal
-import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -83,15 +82,7 @@ class _Worker:
     def __init__(self, inbox: Inbox, ahead: Sequence[str] = ()) -> None:
         self.pack: Pack | None = None
         self.open: dict[str, RunSpec] = {}  # By digest.
-        with processes.interrupts_held():
-            self.process = subprocess.Popen(
-                processes.command("paribus.launch.worker", *ahead),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=processes.environment(),
-                text=True,
-                encoding="utf-8",
-            )
+        self.process = processes.start("paribus.launch.worker", *ahead)
         self.listener = threading.Thread(target=self._listen, args=(inbox,), daemon=True)
         self.listener.start()
 
@@ -139,8 +130,7 @@ class _Worker:
         inbox.put((self, {"kind": "gone"}))
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        processes.end(self.process)
         self.listener.join(timeout=5)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None

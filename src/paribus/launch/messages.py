@@ -1,14 +1,17 @@
-"""The lines of JSON that a local worker and its launcher exchange."""
+"""The lines of JSON that are exchanged with workers and the other processes that run networks."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from paribus.config import Recipe
+from paribus.errors import ParibusError
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import Pack
+from paribus.store import config_of
 
 
 def encode(kind: str, **content: Any) -> str:
@@ -16,20 +19,21 @@ def encode(kind: str, **content: Any) -> str:
     return json.dumps({"kind": kind, **content}) + "\n"
 
 
+def answer(work: Callable[[], Mapping[str, Any]]) -> str:
+    """Return what some work gives as a line, or as its `failure` why there is nothing."""
+    try:
+        return json.dumps(work()) + "\n"
+    except ParibusError as error:
+        why = str(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        # Whatever a user's network does wrong must not cost the other answers, and its runs will say it at length.
+        why = f"{type(error).__name__}: {error}"
+    return json.dumps({"failure": why}) + "\n"
+
+
 def encode_pack(pack: Pack, results: Path) -> str:
     """Return the line that asks a worker to train a pack into a result folder."""
-    specs = [
-        {
-            "arm": spec.arm,
-            "seed": spec.seed,
-            "recipe": spec.recipe.model_dump(mode="json"),
-            "data_fingerprint": spec.data_fingerprint,
-            "engine": spec.engine,
-            "model_code": spec.model_code,
-            "is_tuning": spec.is_tuning,
-        }
-        for spec in pack.specs
-    ]
+    specs = [config_of(spec) | {"is_tuning": spec.is_tuning} for spec in pack.specs]
     return encode("pack", specs=specs, engine=pack.engine, dataset=str(pack.dataset), results=str(results))
 
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from paribus import processes, rate_range, tuning
 from paribus.config import RATE
 from paribus.engines import ENGINES
-from paribus.errors import ParibusError
 from paribus.experiment import RunSpec
 from paribus.launch.launcher import Pack
-from paribus.launch.messages import decode_pack, encode_pack
+from paribus.launch.messages import answer, decode_pack, encode_pack
 from paribus.launch.packs import Supplies
 from paribus.launch.progress import say
 from paribus.store import RangeTest, Results
@@ -56,7 +55,7 @@ def _job(results: Results, supplies: Supplies, arm: str, rates: tuple[float, ...
     recipe = results.experiment.arms[arm].recipe.with_factors({RATE: rates[0]})
     prepared, code = supplies.data_of(recipe), model_code_digest(recipe.model)
     seed = tuning.seeds(results.experiment)[0]
-    spec = RunSpec(arm, seed, recipe, prepared.fingerprint, ENGINES[_ENGINE].identity, code, is_tuning=True)
+    spec = RunSpec(arm, seed, recipe, prepared.fingerprint, ENGINES[_ENGINE].identity_of(recipe), code, is_tuning=True)
     return Job(Pack((spec,), _ENGINE, prepared.folder), rates)
 
 
@@ -70,11 +69,11 @@ def make_range_tests(results: Results, supplies: Supplies) -> None:
     if not jobs:
         return
     with contextlib.closing(RangeProcess(jobs)) as process:
-        for answer in process.answers():
-            if isinstance(answer, RangeTest):
-                results.write_range(answer)
+        for told in process.answers():
+            if isinstance(told, RangeTest):
+                results.write_range(told)
             else:
-                say(answer)
+                say(told)
 
 
 class RangeProcess:
@@ -82,24 +81,17 @@ class RangeProcess:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
-        with processes.interrupts_held():
-            self._process = subprocess.Popen(
-                processes.command("paribus.launch.range_process"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=processes.environment(),
-                encoding="utf-8",
-            )
+        self._process = processes.start("paribus.launch.range_process")
 
     def answers(self) -> Iterator[RangeTest | str]:
         """Yield each test as it is done, or a sentence on why there is none."""
         open_ = [job.pack.specs[0].arm for job in self._jobs]
         for line in self._lines():
-            answer, arm = json.loads(line), open_.pop(0)
-            if "failure" in answer:
-                yield _failed(arm, answer["failure"])
+            told, arm = json.loads(line), open_.pop(0)
+            if "failure" in told:
+                yield _failed(arm, told["failure"])
             else:
-                yield RangeTest.from_json(answer, Path("ranges") / f"{arm}.json")
+                yield RangeTest.from_json(told, Path("ranges") / f"{arm}.json")
         yield from (_failed(arm, f"its process ended with status {self._process.returncode}") for arm in open_)
 
     def _lines(self) -> Iterator[str]:
@@ -113,9 +105,7 @@ class RangeProcess:
 
     def close(self) -> None:
         """End the process, whatever it is at; one that has ended stays as it is."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        processes.end(self._process)
 
 
 def _failed(arm: str, why: str) -> str:
@@ -135,24 +125,18 @@ def main() -> None:
 
     torch.set_num_threads(processes.THREADS)
     for job in jobs:
-        answers.write(json.dumps(_answer(job)) + "\n")
+        answers.write(answer(partial(_test, job)))
         answers.flush()
 
 
-def _answer(job: dict[str, object]) -> dict[str, object]:
+def _test(job: dict[str, object]) -> dict[str, object]:
     from paribus.data import load_prepared
     from paribus.engines.range_test import range_test
 
     pack, _ = decode_pack(json.loads(str(job["pack"])))
     rates = job["rates"]
     assert isinstance(rates, list)
-    try:
-        return asdict(range_test(pack.specs[0], load_prepared(pack.dataset), rates))
-    except ParibusError as error:
-        return {"failure": str(error)}
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        # Whatever a user's model does wrong must not cost the other tests, and its runs will say it at length.
-        return {"failure": f"{type(error).__name__}: {error}"}
+    return asdict(range_test(pack.specs[0], load_prepared(pack.dataset), rates))
 
 
 if __name__ == "__main__":

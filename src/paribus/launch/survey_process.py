@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
@@ -44,14 +43,7 @@ class SurveyProcess:
         }
         self._job = json.dumps(job)
         self._is_closed = False
-        with processes.interrupts_held():
-            self._process = subprocess.Popen(
-                processes.command("paribus.launch.survey_process"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=processes.environment(),
-                encoding="utf-8",
-            )
+        self._process = processes.start("paribus.launch.survey_process")
 
     def facts(self) -> Facts:
         """Wait for what was measured; where the process ends before its time, `unseen` says that, and nothing else.
@@ -72,10 +64,8 @@ class SurveyProcess:
 
     def close(self) -> None:
         """End the process, whatever it is at; one that has ended stays as it is."""
-        if self._process.poll() is None:
-            self._is_closed = True
-            self._process.kill()
-            self._process.wait()
+        self._is_closed = self._process.poll() is None
+        processes.end(self._process)
 
 
 def main() -> None:

@@ -7,15 +7,15 @@ half as long again. ``python -m paribus.launch.trial_process`` reads a pack per 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from paribus import processes
-from paribus.errors import ModelError, ParibusError
+from paribus.errors import ModelError
 from paribus.launch.launcher import Pack
-from paribus.launch.messages import decode_pack, encode_pack
+from paribus.launch.messages import answer, decode_pack, encode_pack
 
 
 def seconds_per_epoch(packs: Mapping[str, Pack]) -> dict[str, float]:
@@ -30,26 +30,18 @@ def seconds_per_epoch(packs: Mapping[str, Pack]) -> dict[str, float]:
     """
     if not packs:
         return {}
-    with processes.interrupts_held():
-        process = subprocess.Popen(
-            processes.command("paribus.launch.trial_process"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=processes.environment(),
-            encoding="utf-8",
-        )
+    process = processes.start("paribus.launch.trial_process")
     try:
         said, _ = process.communicate("".join(encode_pack(pack, Path()) for pack in packs.values()))
     finally:
-        process.kill()  # One that has ended stays as it is.
-        process.wait()
+        processes.end(process)
     answers = [json.loads(line) for line in said.splitlines()]
-    for arm, answer in zip(packs, answers, strict=False):
-        if "failure" in answer:
-            raise _failed(arm, answer["failure"])
+    for arm, told in zip(packs, answers, strict=False):
+        if "failure" in told:
+            raise _failed(arm, told["failure"])
     if len(answers) < len(packs):
         raise _failed(list(packs)[len(answers)], f"its process ended with status {process.returncode}")
-    return {arm: answer["seconds"] for arm, answer in zip(packs, answers, strict=True)}
+    return {arm: told["seconds"] for arm, told in zip(packs, answers, strict=True)}
 
 
 def _failed(arm: str, why: str) -> ModelError:
@@ -70,20 +62,11 @@ def main() -> None:
     measured: dict[str, float] = {}
     for line in lines:
         pack, _ = decode_pack(json.loads(line))
-        answers.write(json.dumps(_answer(pack, measured)) + "\n")
+        answers.write(answer(partial(_seconds_per_epoch, pack, measured)))
         answers.flush()
 
 
-def _answer(pack: Pack, measured: dict[str, float]) -> dict[str, float | str]:
-    try:
-        return {"seconds": _seconds_per_epoch(pack, measured)}
-    except ParibusError as error:
-        return {"failure": str(error)}
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # A user's network may raise anything.
-        return {"failure": f"{type(error).__name__}: {error}"}
-
-
-def _seconds_per_epoch(pack: Pack, measured: dict[str, float]) -> float:
+def _seconds_per_epoch(pack: Pack, measured: dict[str, float]) -> dict[str, float]:
     """Return the seconds of one epoch; `measured` has trials made so far, seconds per example by kind of run."""
     from paribus import engines
     from paribus.data import draw, load_prepared
@@ -94,7 +77,7 @@ def _seconds_per_epoch(pack: Pack, measured: dict[str, float]) -> float:
     kind = f"{pack.engine} {step} {recipe.data.images_key}"
     if kind not in measured:
         measured[kind] = engines.load(pack.engine).seconds_per_example(spec, dataset)
-    return measured[kind] * len(draw(dataset, recipe.data, spec.seed).train_indices)
+    return {"seconds": measured[kind] * len(draw(dataset, recipe.data, spec.seed).train_indices)}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from paribus.config import EPOCHS, RATE
 from paribus.errors import RunError
 from paribus.experiment import CONTROL, Arm
 from paribus.launch import equal_seconds
-from paribus.launch.launcher import Pack, RunFailed
+from paribus.launch.launcher import Pack
 from paribus.launch.packs import Supplies, Trainer
 from paribus.store import MadeFor, Results, TriedRate, Tuning
 
@@ -30,7 +30,7 @@ def find_epochs(supplies: Supplies, trainer: Trainer) -> None:
         try:
             choice = equal_seconds.choose(control, own, results.experiment.control.train.epochs)
         except RunError as error:
-            trainer.lose(RunFailed(own.specs[0], str(error)))
+            trainer.lose(name, str(error))
         else:
             results.write_tuning(Tuning(name, _made_for(results, supplies, name), epochs=choice))
 
@@ -44,7 +44,7 @@ def find_rates(supplies: Supplies, trainer: Trainer) -> None:
     searches = [_Search(arm, results, supplies) for arm in results.experiment.arms.values() if _can_be_searched(arm)]
     while searches:
         trainer.train([pack for search in searches for pack in search.packs()])
-        lost = {failure.spec.arm for failure in trainer.failed}
+        lost = {failure.arm for failure in trainer.failed}
         searches = [search for search in searches if search.name not in lost and not search.has_chosen()]
 
 
