@@ -18,7 +18,7 @@ from torch import nn
 from paribus.augment import Augmenter
 from paribus.config import Recipe
 from paribus.data import draw
-from paribus.engines import choose, gradients
+from paribus.engines import ENGINES, choose, features_engine, gradients
 from paribus.engines.engine import EpochEnd, RunEnd
 from paribus.engines.features_engine import FeaturesEngine, solved_head
 from paribus.engines.torch_engine import TorchEngine, TorchRun
@@ -146,6 +146,35 @@ def test_lp_ft_begins_with_the_head_that_feature_extraction_gives(sidecar: str) 
     assert np.array_equal(run.model.classifier.head.weight.detach().numpy(), wanted.weight)
     extracted = fit_one(FeaturesEngine(), spec_for(recipe(sidecar)))[1]
     assert np.array_equal(extracted.weights["head.weight"], wanted.weight)
+
+
+def test_the_engine_of_a_head_is_part_of_what_begins_at_one(sidecar: str) -> None:
+    """Another way to solve for it is another beginning; what begins elsewhere stays as it is."""
+    known = {}
+    for name, options in FINE_TUNED.items():
+        chosen = recipe(sidecar, **options)
+        known[name] = choose(chosen, DATASET.image_shape, DATASET.num_classes).entry.identity_of(chosen)
+    torch_, features = ENGINES["torch"].identity, ENGINES["features"].identity
+    assert known == dict.fromkeys(FINE_TUNED, torch_) | {"lp-ft": f"{torch_}+{features}"}
+    head = recipe(sidecar)
+    assert choose(head, DATASET.image_shape, DATASET.num_classes).entry.identity_of(head) == features
+
+
+def test_a_trial_gives_the_backbone_as_many_batches_as_go_through_it_at_once(
+    sidecar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    class Counting:
+        batch_size = 8
+
+        def features(self, images: np.ndarray) -> None:
+            given.append(len(images))
+
+    monkeypatch.setattr(features_engine, "_extractor", lambda _: Counting())
+    monkeypatch.setattr(features_engine, "available_cores", lambda: 3)
+    FeaturesEngine().seconds_per_example(spec_for(recipe(sidecar)), DATASET)
+    assert given == [24, 24]
 
 
 def test_more_stages_than_there_are_are_refused(sidecar: str) -> None:

@@ -42,8 +42,13 @@ class EngineEntry:
 
     @property
     def identity(self) -> str:
-        """Name and numerics version, as `RunSpec.engine` holds them."""
+        """Name and numerics version."""
         return f"{self.name}-{self.version}"
+
+    def identity_of(self, recipe: Recipe) -> str:
+        """Return what `RunSpec.engine` holds: the identity, and that of the engine by whose head fine-tuning begins."""
+        begins_at_head = recipe.model.name == "pretrained" and recipe.model.options["start"] == "head"
+        return f"{self.identity}+{ENGINES['features'].identity}" if begins_at_head else self.identity
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from paribus.data import Dataset, Split, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
 from paribus.experiment import RunSpec
 from paribus.metrics import cross_entropy
+from paribus.processes import available_cores
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult, Usage
 from paribus.transfer import (
     Features,
@@ -103,12 +104,12 @@ class FeaturesEngine(Engine):
             yield RunEnd(spec, result, predictions, solved.weights, usage=_usage(spec, dataset, solved, parts))
 
     def seconds_per_example(self, spec: RunSpec, dataset: Dataset) -> float:
-        """Time a batch through the backbone, if the head looks at images; see `Engine.seconds_per_example`."""
+        """Time as many batches as go through the backbone at once, if the head looks at images; see `Engine`."""
         options = _options(spec)
         if options.head == "majority":
             return 0.0
         extractor = _extractor(options)
-        images = dataset.train.images[: extractor.batch_size]
+        images = dataset.train.images[: extractor.batch_size * available_cores()]
         extractor.features(images)
         start = time.perf_counter()
         extractor.features(images)
