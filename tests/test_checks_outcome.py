@@ -17,7 +17,7 @@ from check_designs import RELU, SWEEP, design, fired, of
 from paribus import arms, checks, verdicts
 from paribus.facts import Facts
 from paribus.metrics import cross_entropy
-from paribus.store import LayerProbe, Probes, Results
+from paribus.store import LayerProbe, Probes, Results, Run
 from paribus.testing.synthetic import write_results
 from test_checks_measured import net
 
@@ -68,28 +68,48 @@ def _with_other_photos(**data: Any) -> Make:
     return make
 
 
-def test_the_same_images_are_found_through_other_arms(tmp_path: Path) -> None:
-    """A source with a test split of its own: neither the groups of train nor the size make other test images."""
+def linked_by_a_third(folder: Path) -> Results:
+    """Two sources of the same test images: only the arm `small` shows that `renamed` was tested on the control's."""
     questions = """[[question]]
-id = "grouped"
+id = "renamed"
 asks = "?"
-together = [["data.size", "data.group"]]
-arms.grouped = { "data.size" = 28, "data.group" = "numbering" }
+together = [["data.size", "data.name"]]
+arms.renamed = { "data.size" = 28, "data.name" = "fashion-mnist" }
 [[question]]
 id = "small"
 asks = "?"
 arms.small = { "data.size" = 28 }
 """
-    results = _written(questions, {"control": 0.9})(tmp_path)
+    results = _written(questions, {"control": 0.9})(folder)
     (known,) = (results.folder / "data").iterdir()
     test = results.test_set(known.stem)
     results.write_test_set("0" * 64, replace(test, images=test.images[:, :, 2:-2, 2:-2]))
-    for arm in ("grouped", "small"):
+    for arm in ("renamed", "small"):
         for run in results.runs(arm):
             config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
             (run.folder / "config.json").write_text(json.dumps(config | {"data_fingerprint": "0" * 64}), "utf-8")
-    assert len(set(arms.images_tested_on(results, results.experiment.arms).values())) == 1
-    assert len(set(arms.images_tested_on(results, ("control", "grouped")).values())) == 2, "unknown without the third"
+    return results
+
+
+def test_the_same_images_are_found_through_other_arms(tmp_path: Path) -> None:
+    results = linked_by_a_third(tmp_path)
+    prints = {arm: str(results.runs(arm)[0].config()["data_fingerprint"]) for arm in results.experiment.arms}
+    assert len(set(arms.images_tested_on(results, prints).values())) == 1
+    del prints["small"]
+    assert len(set(arms.images_tested_on(results, prints).values())) == 2, "unknown without the third"
+
+
+def test_every_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, read = FINE(tmp_path), list[str]()
+    runs = Results.runs
+
+    def noted(self: Results, arm: str) -> list[Run]:
+        read.append(arm)
+        return runs(self, arm)
+
+    monkeypatch.setattr(Results, "runs", noted)
+    arms.load(results)
+    assert read == list(results.experiment.arms)
 
 
 def _with_logits(change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]) -> Make:
@@ -162,7 +182,7 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
         _written(SWEEP, {"control": 0.8, "lr-1": 0.97}),
         FINE,
         "question rate",
-        "`optim.lr` on val, 1, is the largest",
+        "`optim.lr` on validation, 1, is the largest",
     ),
     ("P009", _written(RELU, {"control": 0.9}, diverged=[("relu", 1)]), FINE, "relu", "1 of 2 runs diverged and counts"),
     (
@@ -177,11 +197,12 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
     ("P013", _with_other_labels, FINE, "relu", "other images than the control"),
     (
         "P013",
+        _with_other_photos(test=0.2, group="numbering"),
         _with_other_photos(group="numbering"),
-        _with_other_photos(size=28),
         "relu",
         "other images than the control",
     ),
+    ("P013", _with_other_photos(test=0.2), _with_other_photos(size=28), "relu", "other images than the control"),
     ("P013", _with_other_photos(name="fashion-mnist"), FINE, "relu", "other images than the control"),
     ("P028", _with_logits(_never_3), FINE, "relu", "1 of 2 runs never predicts class `3`."),
     (
@@ -196,15 +217,15 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
         _with_curves(val_accuracy=[0.5, 0.6, 0.7, 0.8, 0.85], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
         _with_curves(val_accuracy=[0.5, 0.8, 0.84, 0.85, 0.86], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
         "relu",
-        "over the last epoch val accuracy rose by 5.00 points, more than the margin of 2 points, and val loss fell "
-        "by 0.1000.",
+        "over the last epoch validation accuracy rose by 5.00 points, more than the margin of 2 points, and validation loss "
+        "fell by 0.1000.",
     ),
     (
         "P031",
         _with_curves(val_loss=[0.3, 0.05, 0.06, 0.07, 0.08]),
         _with_curves(val_loss=[0.3, 0.09, 0.06, 0.06, 0.065]),
         "relu",
-        "Over-fitted in loss, not in accuracy: val loss rose from 0.0500 around epoch 2 to 0.0800, while the training",
+        "Over-fitted in loss, not in accuracy: validation loss rose from 0.0500 around epoch 2 to 0.0800, while the",
     ),
     (
         "P032",
@@ -242,10 +263,10 @@ def test_over_fitting_says_in_what(tmp_path: Path) -> None:
     worse = [0.7, 0.9, 0.89, 0.87, 0.85]
     both = _with_curves(val_loss=[0.3, 0.05, 0.06, 0.07, 0.08], val_accuracy=worse)(tmp_path / "both")
     text = fired("P031", checks.outcome(both))["relu"]
-    assert "in loss and accuracy: val loss rose" in text
-    assert "and val accuracy fell by 5.00 points from its best around epoch 2, while" in text
+    assert "in loss and accuracy: validation loss rose" in text
+    assert "and validation accuracy fell by 5.00 points from its best around epoch 2, while" in text
     alone = _with_curves(val_loss=[0.3, 0.06, 0.06, 0.06, 0.06], val_accuracy=worse)(tmp_path / "alone")
-    assert "in accuracy, not in loss: val accuracy fell" in fired("P031", checks.outcome(alone))["relu"]
+    assert "in accuracy, not in loss: validation accuracy fell" in fired("P031", checks.outcome(alone))["relu"]
     kept = _with_curves("train.keep", '"best"', val_loss=[0.3, 0.05, 0.06, 0.07, 0.08])(tmp_path / "kept")
     assert not fired("P031", checks.outcome(kept))
 

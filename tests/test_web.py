@@ -21,6 +21,7 @@ from paribus.errors import ConfigError, StoreError
 from paribus.stats import crossed
 from paribus.store import Results
 from paribus.testing.synthetic import example_experiment, write_results
+from paribus.verdicts import compute
 from paribus.web import live, phrases, schema, versus
 from paribus.web.catalogue import Catalogue
 from paribus.web.memory import Memory
@@ -29,6 +30,7 @@ from paribus.web.security import MOST_BYTES, MOST_HEADER_BYTES, Rules
 from paribus.web.server import DEFAULT_PORT, listen, require_extra
 from paribus.web.site import plotly_styles
 from paribus.web.verdict_table import STRIP_WIDTH, verdict_rows
+from test_checks_outcome import linked_by_a_third
 from web_results import write_finished, write_training
 from web_server import Address, serving
 
@@ -121,6 +123,14 @@ def test_two_sides_without_a_comparison_say_why(training: Results, finished: Pat
     assert versus.confront(training, memory, "control", "relu").difference.reason == (
         "The two were tested on different images."
     )
+
+
+def test_two_sides_that_a_third_shows_to_be_tested_on_the_same_images_are_compared(tmp_path: Path) -> None:
+    results = linked_by_a_third(tmp_path)
+    (told,) = compute(results)["questions"][0]["comparisons"]
+    assert told["arm"] == "renamed" and told["difference"] is not None
+    found = versus.confront(results, Memory(), "control", "renamed").difference
+    assert found.value == pytest.approx(told["difference"]) and found.ci95 == pytest.approx(tuple(told["ci95"]))
 
 
 def test_strips_lie_on_one_scale_with_the_margin(finished: Path) -> None:

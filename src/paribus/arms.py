@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from paribus.config import DataConfig
 from paribus.errors import StoreError
 from paribus.experiment import CONTROL, Experiment, Metric, Question
 from paribus.metrics import cross_entropy
@@ -65,22 +66,23 @@ def load(results: Results) -> dict[str, ArmRuns]:
     Raises:
         StoreError: If runs of one arm were tested on different examples.
     """
-    images = images_tested_on(results, results.experiment.arms)
-    return {name: _load_arm(results, name, images.get(name, "")) for name in results.experiment.arms}
+    runs = {name: tuple(results.runs(name)) for name in results.experiment.arms}
+    prints = {name: str(each[0].config()["data_fingerprint"]) for name, each in runs.items() if each}
+    images = images_tested_on(results, prints)
+    return {name: _load_arm(results, name, each, images.get(name, "")) for name, each in runs.items()}
 
 
-def images_tested_on(results: Results, arms: Collection[str]) -> dict[str, str]:
-    """Say of arms, as far as they have runs, which images they were tested on: the same words for the same images.
+def images_tested_on(results: Results, prints: Mapping[str, str]) -> dict[str, str]:
+    """Say of arms which images they were tested on: the same words for the same images.
 
     Images are the same where one source's test split is read or drawn in the same way, at whatever size, and where they
-    are the same to the last pixel.
+    are the same to the last pixel: those of two arms may be found to be so by way of a third.
+
+    Args:
+        results: The result folder.
+        prints: The data fingerprint of every arm that has runs.
     """
-    found, prints = {}, {}
-    for name in arms:
-        runs, config = results.runs(name), results.experiment.arms[name].recipe.data
-        if runs:
-            found[name] = f"{config.name}, test = {config.test}, group = {config.group}"
-            prints[name] = str(runs[0].config()["data_fingerprint"])
+    found = {name: _words(results.experiment.arms[name].recipe.data) for name in prints}
     if len(set(found.values())) > 1:
         groups: list[set[str]] = []
         for name, words in found.items():
@@ -91,14 +93,19 @@ def images_tested_on(results: Results, arms: Collection[str]) -> dict[str, str]:
     return found
 
 
+def _words(config: DataConfig) -> str:
+    """Groups decide on test images only where these are drawn from the others."""
+    drawn = "" if config.test is None else f", test = {config.test}, group = {config.group}"
+    return f"{config.name}{drawn}"
+
+
 @lru_cache(maxsize=64)
 def _digest(folder: Path, fingerprint: str) -> str:
     images = Results.open(folder).test_set(fingerprint).images
     return hashlib.sha256(f"{images.shape}".encode() + np.ascontiguousarray(images).tobytes()).hexdigest()
 
 
-def _load_arm(results: Results, name: str, images: str) -> ArmRuns:
-    runs = tuple(results.runs(name))
+def _load_arm(results: Results, name: str, runs: tuple[Run, ...], images: str) -> ArmRuns:
     predictions = [run.predictions() for run in runs]
     if not predictions:
         return ArmRuns(name, (), np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64))

@@ -54,7 +54,7 @@ def confront(results: Results, memory: Memory, first: str, second: str) -> Confr
     """
     watched = live.watch(results, memory)
     sides = tuple(_choose(results, watched, text) for text in (first, second))
-    difference, agreement = _by_images(results, *sides)
+    difference, agreement = _by_images(results, watched, *sides)
     recipes = [results.experiment.arms[side.arm].recipe.model_dump(mode="json") for side in sides]
     return Confrontation(
         first=_side(sides[0]),
@@ -151,19 +151,28 @@ def _curves(sides: Sequence[_Chosen]) -> Curves:
     return Curves(question=None, panels=curves.panels(groups, looks(labels, labels[0])))
 
 
-def _by_images(results: Results, first: _Chosen, second: _Chosen) -> tuple[Difference, Agreement | None]:
+def _by_images(
+    results: Results, watched: Sequence[live.Watched], first: _Chosen, second: _Chosen
+) -> tuple[Difference, Agreement | None]:
     """Compare the predictions image by image, where both were tested on the same."""
     for side in (first, second):
         if not side.runs:
             return _none(f"No run of {side.label} has ended yet."), None
     predictions = ([run.predictions() for run in first.runs], [run.predictions() for run in second.runs])
-    images = arms.images_tested_on(results, (first.arm, second.arm))
+    images = arms.images_tested_on(results, _prints(results, watched))
     labels = [each[0].labels for each in predictions]
     if images[first.arm] != images[second.arm] or not np.array_equal(labels[0], labels[1]):
         return _none("The two were tested on different images."), None
     data = str(first.runs[0].config()["data_fingerprint"])
     names = results.class_names(data)
     return _difference(first, second, predictions), _agreement(data, names, *predictions)
+
+
+def _prints(results: Results, watched: Sequence[live.Watched]) -> dict[str, str]:
+    """Return the data fingerprint of every arm with a run that has ended."""
+    ended = {each.arm: (each.seed, each.result) for each in reversed(watched) if each.result is not None}
+    runs = {arm: Run(results.run_folder(arm, seed), result, ()) for arm, (seed, result) in ended.items()}
+    return {arm: str(run.config()["data_fingerprint"]) for arm, run in runs.items()}
 
 
 def _none(reason: str) -> Difference:
