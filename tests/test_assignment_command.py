@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from paribus import data
 from paribus.assignment import Options, quick, run
 from paribus.assignment.build import build
 from paribus.assignment.conduct import is_finished
@@ -19,10 +21,13 @@ from paribus.assignment.requests import EXPERIMENTS
 from paribus.assignment.stored import Stored
 from paribus.assignment.write import to_html, to_markdown
 from paribus.cli import main
-from paribus.errors import ConfigError, DataError, RunError
-from paribus.experiment import CONTROL, Experiment
+from paribus.engines import ENGINES
+from paribus.errors import ConfigError, DataError, ParibusError, RunError, StoreError
+from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment
 from paribus.launch import conduct as launch
-from paribus.store import Results
+from paribus.launch.packs import Supplies
+from paribus.report.build import build as build_report
+from paribus.store import Results, config_of
 from paribus.testing.synthetic import example_experiment, write_results
 from paribus.wording import duration
 from test_assignment import contents, shipped, table_of
@@ -77,6 +82,18 @@ def test_quick_says_so_in_every_heading(tmp_path: Path) -> None:
     assert document.command == "paribus assignment --quick"
 
 
+def test_what_was_found_need_not_be_kept_with_the_verdicts(tmp_path: Path) -> None:
+    """Once its own rate was found to be the control's best, there was no arm `control-retuned`."""
+    kept = Path(__file__).parents[1] / "docs" / "gallery" / "lenet-digits"
+    shutil.copytree(kept, tmp_path / "lenet-mnist")
+    verdicts = json.loads((kept / "verdicts.json").read_text(encoding="utf-8"))
+    assert CONTROL_RETUNED in Results.open(kept).experiment.arms and CONTROL_RETUNED not in verdicts["arms"]
+    stored = Stored.gather(tmp_path, is_quick=False)
+    document = build(stored)
+    assert f"{sum(arm['runs'] for arm in verdicts['arms'].values())}" == dict(document.facts)["Runs"]
+    assert build_report(stored.materials["lenet-mnist"]).title
+
+
 @pytest.fixture
 def _nothing_there(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PARIBUS_DATA", "PARIBUS_WEIGHTS"):
@@ -114,12 +131,15 @@ def test_wrong_names_and_folders_are_refused(tmp_path: Path) -> None:
         run(Options(out=tmp_path, data_dir=tmp_path / "none", only=("lenet-mnist",)))
 
 
-def test_a_failed_experiment_keeps_none_from_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RunError, StoreError])
+def test_a_failed_experiment_keeps_none_from_running(
+    error: type[ParibusError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def fail(experiment: Experiment, options: launch.RunOptions) -> Results:
         asked.append(options.folder(experiment))
-        raise RunError(f"{experiment.name} failed.")
+        raise error(f"{experiment.name} failed.")
 
     monkeypatch.setattr(launch, "run", fail)
     monkeypatch.setattr("paribus.assignment.conduct.require_supplies", lambda *_, **__: None)
@@ -127,6 +147,18 @@ def test_a_failed_experiment_keeps_none_from_running(tmp_path: Path, monkeypatch
         run(Options(out=tmp_path, only=("lenet-dhcd", "lenet-mnist")))
     assert asked == [tmp_path / "lenet-mnist", tmp_path / "lenet-dhcd"]
     assert (tmp_path / "assignment" / "assignment.html").is_file()
+
+
+def test_a_result_that_cannot_be_read_keeps_none_from_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    (tmp_path / "lenet-mnist").mkdir()
+    (tmp_path / "lenet-mnist" / "verdicts.json").write_text("{", encoding="utf-8")
+    (tmp_path / "lenet-mnist" / "experiment.toml").write_text(shipped("lenet-mnist").to_toml(), encoding="utf-8")
+    monkeypatch.setattr(launch, "run", lambda experiment, _: asked.append(experiment.name))
+    monkeypatch.setattr("paribus.assignment.conduct.require_supplies", lambda *_, **__: None)
+    with pytest.raises(StoreError, match=r"verdicts.json` is damaged"):
+        run(Options(out=tmp_path, only=("lenet-dhcd", "lenet-mnist")))
+    assert asked == ["lenet-mnist", "lenet-dhcd"]
 
 
 def tiny(name: str) -> Experiment:
@@ -176,17 +208,43 @@ def test_from_command_to_document_and_again_without_training(
     assert not is_finished(tmp_path / "lenet-mnist-quick", quick.experiment("lenet-mnist"))
 
 
-def test_only_whole_results_are_finished(tmp_path: Path) -> None:
+def made_today(folder: Path, experiment: Experiment) -> Results:
+    """Results whose runs say that today's engines made them with today's data."""
+    results, supplies = write_results(folder, experiment, {"control": 0.9}), Supplies.gather(experiment, None, "auto")
+    (made_up,) = (folder / "data").iterdir()
+    for arm in experiment.arms.values():
+        for seed in experiment.seeds_of(arm.name):
+            (spec,) = supplies.pack(arm.name, arm.recipe, seed).specs
+            config = {"digest": spec.digest, **config_of(spec)}
+            (results.folder_of(spec) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    made_up.rename(made_up.with_stem(spec.data_fingerprint))
+    return results
+
+
+def test_only_whole_results_of_today_are_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = example_experiment(seeds=2)
-    results = write_results(tmp_path / "whole", experiment, {"control": 0.9})
+    results = made_today(tmp_path / "whole", experiment)
     assert is_finished(results.folder, experiment)
     for name in ("runs/relu/1/predictions.npz", "runs/control/0/model.safetensors", "data", "experiment.toml"):
         folder = tmp_path / name.replace("/", "-")
         shutil.copytree(results.folder, folder)
         (shutil.rmtree if (folder / name).is_dir() else os.unlink)(folder / name)
         assert not is_finished(folder, experiment), name
+    shutil.copytree(results.folder, tmp_path / "damaged")
+    (tmp_path / "damaged" / "runs" / "relu" / "1" / "result.json").write_text("{", encoding="utf-8")
+    assert not is_finished(tmp_path / "damaged", experiment)
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "prepare", raise_missing)
+        assert is_finished(results.folder, experiment), "without its data nothing could be trained anew"
+    for name, entry in ENGINES.items():
+        monkeypatch.setitem(ENGINES, name, replace(entry, version=entry.version + 1))
+    assert not is_finished(results.folder, experiment), "paribus run would train it anew"
     (results.folder / "experiment.toml").write_text("[experiment]\nnew_key = 1\n", encoding="utf-8")
     assert not is_finished(results.folder, experiment)
+
+
+def raise_missing(*_: Any, **__: Any) -> Any:
+    raise DataError("It is not here.")
 
 
 def flat(recipe: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from paribus import experiments
 from paribus.assignment import quick
@@ -51,7 +52,7 @@ class Stored:
                 continue
             results = Results.open(folder)
             if results.has_verdicts():
-                found[name] = Material.gather(results, results.verdicts())
+                found[name] = _as_judged(results, results.verdicts())
             else:
                 changed.append(name)
         return cls(parent, is_quick, found, tuple(changed))
@@ -94,6 +95,13 @@ class Stored:
                 f"`paribus report {folder}`."
             )
         return Figure(f"{experiment}-{stem}", svg, _plain(found[1]), _plain(found[2]))
+
+
+def _as_judged(results: Results, verdicts: Mapping[str, Any]) -> Material:
+    """Join a result and its verdicts; where what was found is not kept, only these know which arms there were."""
+    arms = {name: arm for name, arm in results.experiment.arms.items() if name in verdicts["arms"]}
+    results.experiment = replace(results.experiment, arms=arms)
+    return Material.gather(results, verdicts)
 
 
 def folder_name(name: str, *, is_quick: bool) -> str:
