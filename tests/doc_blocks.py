@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 from paribus import experiments
 from paribus.assignment import quick as small
 from paribus.assignment.requests import REQUESTS
 from paribus.checks import CHECKS
+from paribus.cli.commands import app
 from paribus.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, ScheduleConfig, TrainConfig
 from paribus.config.table import Table
 from paribus.data import SOURCES
@@ -220,9 +222,29 @@ TABLES: dict[str, type[Table]] = {
     "train": TrainConfig,
     **{f"model/{name}": table for name, table in ModelConfig.options_by_name.items()},
 }
+def commands(_: str) -> str:
+    """Every command with its arguments and options, in the words of its help."""
+    group: Any = typer.main.get_command(app)
+    parts = [("paribus", group), *((f"paribus {name}", each) for name, each in group.commands.items())]
+    return "\n".join(line for name, each in parts for line in _command(name, each))
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    yield f"## {name}\n"
+    yield f"`{' '.join([name, *(each.metavar for each in arguments)])}`: {' '.join(command.help.split())}\n"
+    for each in command.params:
+        usage = [] if each in arguments else [max(each.opts, key=len)]
+        usage += [] if getattr(each, "is_flag", False) else [each.metavar]
+        needed = " Must be given." if each.required and each not in arguments else ""
+        yield f"- `{' '.join(usage)}`: {' '.join(each.help.split())}{needed}"
+    yield ""
+
+
 BLOCKS = {
     "answer": answer,
     "codes": codes,
+    "commands": commands,
     "decisions": decisions,
     "evidence": evidence,
     "figure": figure,

@@ -38,6 +38,7 @@ def write_weights(folder: Path, name: str = "tiny", architecture: str = "test_re
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "num_classes": CLASSES,
         "labels": "labels.txt",
+        "pretrained_on": "noise",
         "input_size": [3, SIZE, SIZE],
         "mean": [0.5, 0.4, 0.3],
         "std": [0.5, 0.25, 0.2],

@@ -36,7 +36,8 @@ EXPERIMENTS = sorted(path for path in (ROOT / "docs" / "experiments").glob("*.md
 DECISIONS = [ROOT / "docs" / "decisions" / f"{name}.md" for name in ("hostile", "native-engine", "transfer-learning")]
 INDEXES = [ROOT / "docs" / folder / "README.md" for folder in ("checks", "decisions", "experiments", "gallery")]
 HOW_TO = [f"how-to/{name}" for name in ("assignment", "plan-seeds", "read-a-verdict")]
-TEACHING = [ROOT / "docs" / f"{name}.md" for name in ("experiment-file", "results-format", "tutorial", *HOW_TO)]
+REFERENCE = ("commands", "experiment-file", "results-format")
+TEACHING = [ROOT / "docs" / f"{name}.md" for name in (*REFERENCE, "tutorial", *HOW_TO)]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "using-a-model.md", *DECISIONS, *EXPERIMENTS, *INDEXES, *TEACHING]
 
 

@@ -23,6 +23,7 @@ from paribus.errors import ConfigError, WeightsError
 from paribus.experiment import Experiment, reading
 from paribus.testing.synthetic import write_results
 from paribus.transfer import find_weights
+from paribus.transfer.weights import _Sidecar
 from test_surface import commands_in
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -172,6 +173,8 @@ def test_weights_of_ones_own_are_described_as_the_page_on_photos_shows(tmp_path:
     (sidecar,) = fenced(page("photos"), "json")
     (tmp_path / "photos-net.json").write_text(sidecar, encoding="utf-8")
     (tmp_path / "photos-net.safetensors").write_bytes(b"weights")
+    told = page("photos")
+    assert [key for key in _Sidecar.model_fields if f'"{key}"' not in sidecar and f"`{key}`" not in told] == []
     with pytest.raises(WeightsError, match="must have the SHA-256 that its sidecar states, 0000"):
         find_weights(str(tmp_path / "photos-net.json"))
     digest = hashlib.sha256(b"weights").hexdigest()

@@ -221,7 +221,8 @@ def test_the_card_of_weights_that_lie_alone(lenet: Path, tmp_path: Path, fresh_c
 def test_the_card_names_the_backbones_licence(tmp_path: Path, fresh_cache: Path) -> None:
     folder = pretrained(tmp_path / "weights", TUNED, "torch", train="all")
     card = export(folder, "safetensors", tmp_path / "x.safetensors").files[1].read_text()
-    assert "- Backbone test_resnet: apache-2.0." in card and "- Data: not known to paribus." in card
+    assert "- Backbone test_resnet: apache-2.0; pretrained on noise." in card
+    assert "- Data: not known to paribus." in card
     assert "No verdicts have been written yet" in card
 
 

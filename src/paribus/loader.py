@@ -18,10 +18,9 @@ from paribus.augment import Augmenter
 from paribus.batches import Batches, Normalisation, in_order
 from paribus.config import AugmentConfig, DataConfig, Val, Value
 from paribus.data import Dataset, draw
+from paribus.data.reader import SPLITS
 from paribus.errors import ConfigError, one_of
 from paribus.transfer import Preprocessing
-
-SPLITS = ("train", "val", "test")
 
 
 class Images(data.Dataset[tuple[Tensor, int]]):

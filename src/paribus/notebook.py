@@ -179,7 +179,8 @@ def _data_uri(path: Path) -> str:
 
 
 _WIDTH = 100
-_ARMS_HEAD = ("arm", "runs", "test accuracy, %", "95 % interval", "test loss", "difference", "95 % interval", "verdict")
+_MEASURED_HEAD = ("arm", "runs", "test accuracy (%)", "95 % interval", "test loss")
+_ARMS_HEAD = (*_MEASURED_HEAD, "difference", "95 % interval", "verdict")
 _KEYS = (
     "arm",
     "control",

@@ -96,6 +96,11 @@ def noun(number: float, singular: str) -> str:
     return singular if number == 1 else f"{singular}s"
 
 
+def be(number: float) -> str:
+    """Return ``"is"`` for exactly 1, else ``"are"``."""
+    return "is" if number == 1 else "are"
+
+
 def magnitude(value: float) -> str:
     """Return a size whose digits matter little, with two: ``"0.0031"``, ``"0.41"``, ``"2.3"``, ``"1,200"``."""
     if not 1e-4 <= abs(value) < 1e6 and value:

@@ -11,7 +11,7 @@ from paribus.audit.files import Contents
 from paribus.audit.findings import Exhibit, Finding
 from paribus.checks.of_data import FEW_IMAGES
 from paribus.data.reader import SPLITS
-from paribus.wording import count, listed, ratio
+from paribus.wording import be, count, listed, ratio
 
 UNEVEN, VERY_UNEVEN = 2, 10
 """How many times as many images the largest class may have as the smallest, before it is a note, and a warning."""
@@ -81,7 +81,7 @@ def _odd_sizes(contents: Contents) -> Iterator[Finding]:
         yield Finding(
             "odd-sizes",
             "note",
-            f"{count(len(odd), 'image')} {_is(len(odd))} at least {ODD_SIZE} times as large or as small, side by side, "
+            f"{count(len(odd), 'image')} {be(len(odd))} at least {ODD_SIZE} times as large or as small, side by side, "
             f"as the middle one of {middle:,.0f} pixels. They may come from another source: see whether they belong.",
             tuple(_sized(contents, index, number) for number, index in enumerate(odd)),
         )
@@ -93,7 +93,7 @@ def _long(contents: Contents) -> Iterator[Finding]:
         yield Finding(
             "long-images",
             "note",
-            f"{count(len(found), 'image')} {_is(len(found))} at least {LONG} times as long as wide, or as wide as "
+            f"{count(len(found), 'image')} {be(len(found))} at least {LONG} times as long as wide, or as wide as "
             "long. Neither squashing nor the middle shows them well: crop them by hand.",
             tuple(_sized(contents, index, number) for number, index in enumerate(found)),
         )
@@ -129,11 +129,7 @@ def _turned(contents: Contents) -> Iterator[Finding]:
         yield Finding(
             "turned",
             "note",
-            f"{count(len(turned), 'image')} {_is(len(turned))} turned by EXIF orientation. paribus turns them upright, "
+            f"{count(len(turned), 'image')} {be(len(turned))} turned by EXIF orientation. paribus turns them upright, "
             "but tools that do not know it show them on their side: save them upright.",
             tuple(Exhibit(path, set=number) for number, path in enumerate(turned)),
         )
-
-
-def _is(number: int) -> str:
-    return "is" if number == 1 else "are"

@@ -20,7 +20,7 @@ from paribus.data.pixels import decode
 from paribus.data.reader import bytes_digest
 from paribus.data.samples import Sample
 from paribus.errors import DataError
-from paribus.wording import count, listed
+from paribus.wording import be, count, listed
 
 if TYPE_CHECKING:
     from paribus.transfer import Extractor
@@ -176,8 +176,8 @@ def findings(contents: Contents) -> Iterator[Finding]:
         yield Finding(
             "extension",
             "warning",
-            f"{count(len(wrong), 'file')} {_is(len(wrong))} not what the name's ending says: by content "
-            f"{_is(len(wrong))} {kinds}. paribus reads content, but other tools go by the name: rename.",
+            f"{count(len(wrong), 'file')} {be(len(wrong))} not what the name's ending says: by content "
+            f"{be(len(wrong))} {kinds}. paribus reads content, but other tools go by the name: rename.",
             tuple(Exhibit(file.sample.path, f"is {file.form}", index) for index, file in enumerate(wrong)),
         )
 
@@ -185,10 +185,6 @@ def findings(contents: Contents) -> Iterator[Finding]:
 def _form_of_name(file: File) -> str | None:
     form = Image.registered_extensions().get(PurePath(file.sample.path).suffix.lower())
     return None if form is None else _FAMILY.get(form, form)
-
-
-def _is(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 _FAMILY = {"MPO": "JPEG", "DIB": "BMP"}

@@ -152,11 +152,10 @@ def _licences(model: TrainedModel) -> list[str]:
     lines = [f"- Data: {'not known to paribus' if source is None else md(source.licence)}."]
     backbone = model.header.backbone
     if backbone is not None and model.recipe.model.options["weights"] != "none":
-        licence, origin = backbone.get("licence"), backbone.get("origin")
-        lines.append(
-            f"- Backbone {md(backbone['architecture'])}: {'not stated' if licence is None else md(licence)}"
-            f"{'' if origin is None else f' (from {md(origin)})'}."
-        )
+        licence, origin, images = (backbone.get(key) for key in ("licence", "origin", "pretrained_on"))
+        told = f"- Backbone {md(backbone['architecture'])}: {'not stated' if licence is None else md(licence)}"
+        told += "" if origin is None else f" (from {md(origin)})"
+        lines.append(told + ("." if images is None else f"; pretrained on {md(images)}."))
     return lines
 
 

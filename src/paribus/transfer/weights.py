@@ -33,8 +33,8 @@ class Weights:
     `source` is ``"file"``, ``"hub"`` or ``"none"``. `num_classes` is that of the head they come with, 0 for none, and
     `labels` names these classes. `num_features` is None where only the network itself tells. `input_size` is
     (C, H, W); `mean` and `std` are per channel, of pixels from 0 to 1. `crop_pct` is the share of an image's side
-    that the network saw when its weights were tested. `file` is a safetensors file whose content has the digest
-    `sha256`; both are None for ``"none"``.
+    that the network saw when its weights were tested; `pretrained_on` says on which images they were trained. `file`
+    is a safetensors file whose content has the digest `sha256`; both are None for ``"none"``.
     """
 
     source: Literal["file", "hub", "none"]
@@ -49,6 +49,7 @@ class Weights:
     crop_pct: float
     licence: str | None
     origin: str | None
+    pretrained_on: str | None = None
     labels: tuple[str, ...] | None = None
     file: Path | None = None
     sha256: str | None = None
@@ -65,7 +66,7 @@ class Weights:
     @property
     def digest(self) -> str:
         """A hexadecimal digest of all that decides what the network makes of an image; where the file lies does not."""
-        left_out = ("source", "licence", "origin", "labels", "file", "num_features")
+        left_out = ("source", "licence", "origin", "pretrained_on", "labels", "file", "num_features")
         content = {key: value for key, value in asdict(self).items() if key not in left_out}
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
@@ -204,6 +205,7 @@ def _of_sidecar(path: Path, architecture: str | None) -> Weights:
         crop_pct=sidecar.crop_pct,
         licence=sidecar.license,
         origin=sidecar.origin,
+        pretrained_on=sidecar.pretrained_on,
         labels=None if sidecar.labels is None else _labels(_beside(path, sidecar.labels, "labels"), sidecar),
         file=file,
         sha256=sidecar.sha256,

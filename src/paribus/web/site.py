@@ -20,7 +20,7 @@ from paribus.web.catalogue import Catalogue
 from paribus.web.memory import Memory
 from paribus.web.replies import FOR_EVER, RefusedError, shown
 from paribus.web.schema import Listed
-from paribus.wording import count, margin, percent
+from paribus.wording import count, interval, margin, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -98,7 +98,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("paribus.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.globals.update({each.__name__: each for each in (address, *_PHRASES)})
+    environment.globals.update({each.__name__: each for each in (address, interval, percent, *_PHRASES)})
     environment.filters.update({each.__name__: each for each in (count, percent, margin, phrases.moment, prose)})
     return environment
 

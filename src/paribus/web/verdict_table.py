@@ -10,7 +10,7 @@ from paribus.experiment import CONTROL
 from paribus.report.page import Cell
 from paribus.report.questions import difference_texts, verdict_cell
 from paribus.web.schema import ArmDesign, Comparison, ExperimentAnswer, QuestionAnswer
-from paribus.wording import NOTHING, count, listed, p_value, percent, unit
+from paribus.wording import NOTHING, count, interval, listed, p_value, percent, unit
 
 STRIP_WIDTH = 150
 _FACTORS_SHOWN = 3
@@ -86,9 +86,7 @@ def _accuracy(arm: ArmDesign) -> Cell:
     if arm.test_accuracy is None:
         return Cell(NOTHING)
     ends = arm.test_accuracy.ci95
-    return Cell(
-        f"{percent(arm.test_accuracy.mean)} %", "" if ends is None else f"{percent(ends[0])} to {percent(ends[1])} %"
-    )
+    return Cell(f"{percent(arm.test_accuracy.mean)} %", "" if ends is None else f"{interval(ends, percent)} %")
 
 
 def _strip(comparison: Comparison, beside: Sequence[Comparison]) -> Strip | None:

@@ -6,6 +6,12 @@ const DASHES = { "-": "solid", "--": "dash", ":": "dot" };
 const POLL_MS = 2000;
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
 
+// As in the report: four decimals, and two digits of a loss so small that these show nothing.
+function lossText(nats) {
+  const digits = nats ? 1 - Math.floor(Math.log10(Math.abs(nats))) : 0;
+  return nats.toFixed(Math.min(6, Math.max(4, digits)));
+}
+
 function colourOf(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -35,7 +41,7 @@ function scaleOf(panel) {
   const isAccuracy = panel.key.endsWith("accuracy");
   const values = panel.arms.flatMap((arm) => [...arm.low, ...arm.high, ...arm.lines.flatMap((line) => line.values)]);
   const finite = values.filter((value) => value !== null).map((value) => (isAccuracy ? 100 * value : value));
-  const text = (value) => (isAccuracy ? `${(100 * value).toFixed(2)} %` : value.toPrecision(4));
+  const text = (value) => (isAccuracy ? `${(100 * value).toFixed(2)} %` : lossText(value));
   if (!isAccuracy) {
     const least = Math.min(...finite);
     const isLog = least > 0 && Math.max(...finite) / least > 4;
