@@ -222,6 +222,8 @@ TABLES: dict[str, type[Table]] = {
     "train": TrainConfig,
     **{f"model/{name}": table for name, table in ModelConfig.options_by_name.items()},
 }
+
+
 def commands(_: str) -> str:
     """Every command with its arguments and options, in the words of its help."""
     group: Any = typer.main.get_command(app)

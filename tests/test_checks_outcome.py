@@ -217,8 +217,8 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
         _with_curves(val_accuracy=[0.5, 0.6, 0.7, 0.8, 0.85], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
         _with_curves(val_accuracy=[0.5, 0.8, 0.84, 0.85, 0.86], val_loss=[1, 0.9, 0.8, 0.7, 0.6]),
         "relu",
-        "over the last epoch validation accuracy rose by 5.00 points, more than the margin of 2 points, and validation loss "
-        "fell by 0.1000.",
+        "over the last epoch validation accuracy rose by 5.00 points, more than the margin of 2 points, and validation "
+        "loss fell by 0.1000.",
     ),
     (
         "P031",

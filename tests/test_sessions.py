@@ -97,6 +97,17 @@ def test_calls_count_by_what_they_made_of_what_is_here(results: Results) -> None
     assert results.wall_time() == WallTime(17.0, 2, all_ended=True), "but the run only once it has ended"
 
 
+def test_where_only_the_report_is_kept_calls_count_by_what_they_say(results: Results) -> None:
+    results.write_json("environment.json", {"cores": 0})
+    for cores, (seconds, arm) in enumerate([(10.0, "control"), (20.0, "relu")]):
+        results.begin_session({"cores": cores})
+        results.end_session(seconds, 2, digests(results, arm))
+    told, former = results.wall_time(), results.former_environments()
+    shutil.rmtree(results.folder / "runs")
+    assert results.wall_time() == told == WallTime(30.0, 4, all_ended=True)
+    assert results.former_environments() == former
+
+
 def test_with_the_last_run_go_the_calls_that_made_it(results: Results) -> None:
     results.begin_session()  # Killed.
     results.begin_session()

@@ -67,8 +67,8 @@ def _retuned_to_edge(experiment: Experiment) -> tuple[list[tuple[str, str]], boo
     places = [
         (
             name,
-            f"The best learning rate on validation, {setting(found.value)}, is at the edge of what was tried even after "
-            "the last extension of its grid; a better one may lie beyond.",
+            f"The best learning rate on validation, {setting(found.value)}, is at the edge of what was tried even "
+            "after the last extension of its grid; a better one may lie beyond.",
         )
         for name, found in chosen.items()
         if found.at_edge

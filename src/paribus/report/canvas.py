@@ -110,7 +110,8 @@ class _Stretched:
     def inverse(self, place: Floats) -> Floats:
         """Return the accuracies at places."""
         beyond = np.asarray(place, dtype=np.float64) + np.log10(self.floor)
-        return 100 - self.floor * np.where(beyond <= 0, 10.0 ** -np.minimum(beyond, 0), 1 - beyond / _LAST)
+        error: Floats = self.floor * np.where(beyond <= 0, 10.0 ** -np.minimum(beyond, 0), 1 - beyond / _LAST)
+        return 100 - error
 
 
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"

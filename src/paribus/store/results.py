@@ -369,24 +369,28 @@ class Results:
         sessions.end(self.folder, seconds, runs, made)
 
     def former_environments(self) -> list[dict[str, Any]]:
-        """Return what earlier calls were made on whose runs are here, where that is not what `environment` says."""
+        """Return what earlier calls were made on whose runs are here, where that is not what `environment` says.
+
+        Where only verdicts and report are kept, of all calls.
+        """
         here = _digests_in(self._begun("runs/*/*"))
-        kept = [dict(each.environment) for each in sessions.read(self.folder) if each.is_of_runs(here)]
+        kept = [dict(each.environment) for each in sessions.read(self.folder) if not here or each.is_of_runs(here)]
         return [each for place, each in enumerate(kept) if each not in (self.environment, *kept[:place])]
 
     def wall_time(self) -> WallTime | None:
         """Return how long the calls that made what is here have worked, all together; None if none has kept it.
 
-        Its `runs` are those of them that are here: what was set aside does not count.
+        Its `runs` are those of them that are here: what was set aside does not count. Where only verdicts and report
+        are kept, it is all that the calls say of themselves.
         """
         here = _digests_in(self._begun("runs/*/*", "tuning/*/*/*"))
-        calls = [each for each in sessions.read(self.folder) if each.is_of(here)]
+        calls = [each for each in sessions.read(self.folder) if not here or each.is_of(here)]
         ended = [each.seconds for each in calls if each.seconds is not None]
         if not ended:
             return None
         done = _digests_in(path for path in self._begun("runs/*/*") if (path.parent / "result.json").exists())
         made = {digest for digest in done if any(digest in (each.made or ()) for each in calls)}
-        uncounted = sum(each.runs for each in calls if each.made is None)
+        uncounted = sum(each.runs for each in calls if each.made is None or not here)
         return WallTime(sum(ended), uncounted + len(made), len(ended) == len(calls))
 
     def write_facts(self, facts: Facts) -> None:
