@@ -450,9 +450,15 @@ def test_the_gate_refuses_what_there_is_not(
     assert text in capsys.readouterr().err
 
 
-def test_the_gate_is_not_met_where_nothing_is_compared(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gate_is_not_met_where_nothing_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a sweep only its best value is compared, and that may be the control's."""
+    sweep = EXPERIMENT.replace(
+        'arms.relu = { "model.activation" = "relu" }', 'factor = "optim.lr"\nvalues = [0.1, 1.0]'
+    )
+    results = Results.create(tmp_path / "results", Experiment.parse(sweep), {})
     question = {"id": "relu", "comparisons": [], "sweep": {"reason": "The control's own value is the best."}}
-    results.write_json("verdicts.json", VERDICTS | {"questions": [question]})
+    arms = dict.fromkeys(results.experiment.arms, VERDICTS["arms"]["control"])
+    results.write_json("verdicts.json", VERDICTS | {"questions": [question], "arms": arms})
     assert main(["gate", str(results.folder), "--question", "relu", "--expect", "equivalent"]) == 3
     printed = capsys.readouterr()
     assert printed.out == "relu: no arm is compared. The control's own value is the best.\n"

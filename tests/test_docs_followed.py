@@ -69,6 +69,7 @@ def test_the_trial_of_the_tutorial_is_short_for_every_arm() -> None:
     assert not [each for each in checks.design(trial) if (each.code, each.where) == ("P005", "b512")]
 
 
+@pytest.mark.slow
 def test_the_tutorial_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With digits for MNIST, fewer seeds, epochs and questions, and no arm that looks for a rate."""
     monkeypatch.chdir(tmp_path)

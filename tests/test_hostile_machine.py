@@ -180,7 +180,7 @@ def refused(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.ENOSPC, "Free some space, and give the same command again."),
+        (errno.ENOSPC, "Free some space, and run the same command again."),
         (errno.EDQUOT, "Free some space"),
         (errno.EROFS, "Change its permissions, or name another place."),
         (errno.EACCES, "Change its permissions"),

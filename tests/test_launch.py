@@ -138,6 +138,7 @@ def test_one_worker_equals_two(uninterrupted: Path, tiny: Path, tmp_path: Path) 
     require_same_bits(uninterrupted, tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_killed_three_times_equals_uninterrupted(uninterrupted: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     generator = random.Random(7)

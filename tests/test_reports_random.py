@@ -226,6 +226,7 @@ def uncoded(text: str) -> str:
     return re.sub(r"`[^`]*`", "`x`", text)
 
 
+@pytest.mark.slow
 def test_reports_do_not_contradict_themselves(reports: list[Report]) -> None:
     faults = [f"report {number}: {fault}" for number, each in enumerate(reports) for fault in faults_of(each)]
     assert not faults, "\n".join(faults)

@@ -138,6 +138,7 @@ def test_tuning_runs_keep_nothing_of_test(whole: Results) -> None:
         assert "test" not in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_killed_while_tuning_and_gone_on_with_one_worker_equals_uninterrupted_with_two(
     whole: Results, tmp_path: Path
 ) -> None:
