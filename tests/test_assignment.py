@@ -75,6 +75,7 @@ def test_every_figure_is_one_that_a_report_draws(figure: str, stored: Stored) ->
     kinds = {question.id: question.kind for question in shipped(name).questions}
     identity = next(each for each in sorted(kinds, key=len, reverse=True) if stem.startswith(f"{each}-"))
     suffixes = {"rates", "val-accuracy", "val-loss", "train-loss", "sweep" if kinds[identity] == "sweep" else "seeds"}
+    suffixes |= {f"losses-{arm}" for arm in shipped(name).arms}
     assert stem.removeprefix(f"{identity}-") in suffixes
     assert stored.figure(figure) is not None
 
@@ -128,7 +129,8 @@ def test_every_number_of_the_tables_is_in_the_verdicts(document: Document, store
         assert answer.table is not None
         for arm, *cells in answer.table.rows:
             verdicts = stored.materials[experiment_of(arm)].verdicts
-            evidence = [*leaves(verdicts, arm.text), {"run": CONTROL, "key": "runs", "value": 10}]
+            against = {"run": CONTROL, "key": "runs", "value": verdicts["arms"][CONTROL]["runs"]}
+            evidence = [*leaves(verdicts, arm.text), against]
             sentence = {"text": text_of(cells), "evidence": evidence}
             assert unexplained(sentence) == [], (answer.id, arm.text)
 

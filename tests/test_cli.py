@@ -452,9 +452,7 @@ def test_the_gate_refuses_what_there_is_not(
 
 def test_the_gate_is_not_met_where_nothing_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a sweep only its best value is compared, and that may be the control's."""
-    sweep = EXPERIMENT.replace(
-        'arms.relu = { "model.activation" = "relu" }', 'factor = "optim.lr"\nvalues = [0.1, 1.0]'
-    )
+    sweep = EXPERIMENT.partition("arms.relu")[0] + 'factor = "optim.lr"\nvalues = [0.1, 1.0]'
     results = Results.create(tmp_path / "results", Experiment.parse(sweep), {})
     question = {"id": "relu", "comparisons": [], "sweep": {"reason": "The control's own value is the best."}}
     arms = dict.fromkeys(results.experiment.arms, VERDICTS["arms"]["control"])

@@ -152,7 +152,7 @@ REQUESTS: tuple[Request, ...] = (
         "network goes, with a recipe of its own.",
         figures=(
             f"{DHCD}/batch-size-seeds",
-            f"{DHCD}/many-epochs-val-loss",
+            f"{DHCD}/many-epochs-losses-epochs-100",
             f"{DHCD}/learning-rate-sweep",
             f"{DHCD}/optimiser-seeds",
             f"{DHCD}/stronger-network-seeds",
