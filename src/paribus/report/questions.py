@@ -230,6 +230,7 @@ def _figures(material: Material, question: Question, entry: Mapping[str, Any], a
         found = [_dots_figure(question, [_dots(material, question, arm, look[arm]) for arm in drawn])]
     found += about_rates
     longer = [arm for arm in drawn if set(material.experiment.arms[arm].factors) == {EPOCHS}]
+    longer = [arm for arm in longer if any(len(run.epochs) > 1 for run in material.runs[arm])]  # A solved head has one.
     found += [_losses_figure(material, question, arm, look[arm]) for arm in longer]
     for key, title in _CURVES.items():
         series = [_series(material, arm, key, look[arm]) for arm in drawn]
