@@ -173,6 +173,13 @@ def test_a_class_of_the_user_takes_its_own_options() -> None:
     assert recipe.with_factors({"model.width": 8}).model.options == {"depth": 3, "width": 8}
 
 
+def test_off_is_none_for_a_class_of_the_user_too() -> None:
+    control = Recipe.parse({**TABLES, "model": {"name": "net.py:Net", "norm": "off", "depth": 3}})
+    assert control.model.options == {"norm": None, "depth": 3}
+    arm = Recipe.parse({**TABLES, "model": {"name": "net.py:Net", "norm": "batch", "depth": 3}})
+    assert arm.with_factors({"model.norm": "off"}) == arm.with_factors({"model.norm": None}) == control
+
+
 def test_recipes_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         recipe_with().optim.lr = 1.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,12 @@ from PIL import Image
 from data_files import picture, write_files, write_zip
 from paribus.config import NUMBERING, DataConfig
 from paribus.data import Dataset, draw, load_prepared, prepare
+from paribus.data.archive import Archive
 from paribus.data.folders import ImageFolders
 from paribus.data.groups import draw_groups, named_groups, numbered_groups
 from paribus.data.pixels import decode
 from paribus.data.reader import Reading
+from paribus.data.samples import Sample
 from paribus.data.table import CsvFile
 from paribus.errors import ConfigError, DataError
 from paribus.testing.readers import check_reader
@@ -186,6 +189,14 @@ def test_a_table_with_groups(tmp_path: Path) -> None:
     [
         ("path,class\na/00.png,A", r"must name the columns path and label, .* but it names path, class"),
         ("path,label\na/00.png,", r"must have a label, but line 2 has none"),
+        ("path,label\na/00.png,A\na/01.png", r"must have a label, but line 3 has none"),
+        (
+            "path,label,group\na/00.png,A,x\na/01.png,A\n",
+            r"must have a group, but line 3 has none. .* An image that belongs to no other has a group of its own",
+        ),
+        ("path,label,group\na/00.png,A, \na/01.png,A,\n", r"must have a group, but line 2 has none"),
+        ("path,label,split\na/00.png,A,train\na/01.png,A\n", r"must have a split, but line 3 has none"),
+        ("path,label,split,group\na/00.png,A,,\n", r"must have a split and a group, but line 2 has none"),
         ("path,label\na/00.png,A,B", r"must have a value for each column, but line 2 has more"),
         ("path,label,split\na/00.png,A,extra", r"must be train, val or test, but line 2 of .* has `extra`"),
         ("path,label\na/00.png,A\na/00.png,B", r"has several for a/00.png"),
@@ -197,6 +208,32 @@ def test_a_table_with_groups(tmp_path: Path) -> None:
 def test_tables_that_do_not_hold(tmp_path: Path, text: str, error: str) -> None:
     with pytest.raises(DataError, match=error):
         table(tmp_path, text).read()
+
+
+class SomeGrouped(ImageFolders):
+    """Folders that name the groups of all images but the first `without` of each class."""
+
+    without: ClassVar[int] = 0
+
+    def samples(self, archive: Archive) -> list[Sample]:
+        found = super().samples(archive)
+        return [replace(each, group=None if int(each.file[-1][:2]) < self.without else "g") for each in found]
+
+
+@pytest.mark.parametrize("without", [0, 1, 10])
+def test_a_source_names_the_groups_of_all_images_or_of_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: int
+) -> None:
+    files = {f"{split}/{name}": content for split in ("train", "test") for name, content in class_folders().items()}
+    reader = SomeGrouped("mine", write_files(tmp_path, files), how=Reading(size=8))
+    monkeypatch.setattr(SomeGrouped, "without", without)
+    if without in (0, 10):
+        assert (reader.read().train.groups is None) == (without == 10)
+        return
+    with pytest.raises(
+        DataError, match=r"must have a group or none of them, but 4 of 40 have none: train/a/00.png, .*\. Name theirs"
+    ):
+        reader.read()
 
 
 def test_every_kind_of_file_in_a_folder_a_zip_and_a_table_makes_one_data_set(tmp_path: Path) -> None:

@@ -128,6 +128,11 @@ REFUSED_QUESTIONS = {
         'arms.big = { "optim.lr" = 1 }\narms.BIG = { "optim.lr" = 2 }',
         r"names of two arms must differ in more than case, because they name folders, but got `big` and `BIG`.",
     ),
+    "ids that differ in case": (
+        'arms.a = { "optim.lr" = 1 }\n[[question]]\nid = "Q"\nasks = "Again?"\narms.a = { "optim.lr" = 1 }',
+        r"The ids of two questions must differ in more than case, because they name the files of figures, but got `q` "
+        r"and `Q`\. Rename one\.",
+    ),
     "sweep over lists": (
         'factor = "optim.betas"\nvalues = [[0.9, 0.9], [0.8, 0.9]]',
         r"name of an arm must be .* but `question.q.values` names `\[0.9, 0.9\]`. .* write such values as `arms`.",
@@ -277,12 +282,38 @@ def test_seeds_of_a_question_are_a_number(seeds: str) -> None:
     [
         ("question.seeds=3", r"A question must be one of q, but got `seeds`\. Write `question.ID.KEY=VALUE`"),
         ("question.p.seeds=3", r"A question must be one of q, but got `p`\. Write `question.ID.KEY=VALUE`"),
+        ("question.q2.seeds=3", r"A question must be one of q, but got `q2`\. Did you mean `q`\?"),
         ("question.q=3", r"A setting of a question must name a key of it, but got `question.q`\. Write `question.ID"),
     ],
 )
 def test_settings_of_a_question_must_name_one(setting: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         parse(EXPENSIVE, setting)
+
+
+DOTTED = "".join(
+    f'\n[[question]]\nid = "{identity}"\nasks = "?"\narms.relu = {{ "model.activation" = "relu" }}\n'
+    for identity in ("v1", "v1.0", "v1.seeds")
+)
+
+
+@pytest.mark.parametrize(
+    ("setting", "seeds"),
+    [
+        ("question.v1.seeds=2", [2, None, None]),
+        ("question.v1.0.seeds=2", [None, 2, None]),
+        ("question.v1.seeds.seeds=2", [None, None, 2]),
+    ],
+)
+def test_ids_with_dots_may_be_set(setting: str, seeds: list[int | None]) -> None:
+    questions = parse(EXPENSIVE + DOTTED, setting).questions
+    assert [question.id for question in questions] == ["q", "v1", "v1.0", "v1.seeds"]
+    assert [question.seeds for question in questions[1:]] == seeds
+
+
+def test_a_setting_within_a_question_whose_id_has_dots() -> None:
+    changed = parse(EXPENSIVE + DOTTED, "question.v1.0.arms.new.optim.lr=3")
+    assert changed.questions[2].arms == ("relu", "new") and changed.arms["new"].recipe.optim.lr == 3
 
 
 @pytest.mark.parametrize("margin", ["0", "1", "-0.1", "true", '"small"'])
@@ -376,6 +407,16 @@ def test_every_experiment_goes_through_toml_and_back(
     questions = arms + 'together = [["train.patience", "model.pooling"]]\n' + sweep
     experiment = parse(questions, f"control.train.epochs={epochs}", f"experiment.seeds={seeds}")
     experiment = dataclasses.replace(experiment, published=published)
+    assert Experiment.parse(experiment.to_toml()) == experiment
+
+
+def test_a_class_of_the_user_keeps_what_is_off_through_toml() -> None:
+    experiment = parse(
+        'arms.deep = { "model.depth" = 9 }\narms.bare = { "model.width" = "off" }',
+        *("control.model.name=net.py:Net", "control.model.norm=off", "control.model.width=4"),
+    )
+    assert experiment.control.model.options == {"norm": None, "width": 4}
+    assert experiment.arms["bare"].recipe.model.options == {"norm": None, "width": None}
     assert Experiment.parse(experiment.to_toml()) == experiment
 
 

@@ -31,7 +31,7 @@ from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
 TRAIN = TrainConfig(epochs=3, batch_size=32)
 LOW = TRAIN.model_copy(update={"precision": "bfloat16"})
 needs_bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor does not compute in bfloat16"
+    not gradients.computes_in_bfloat16(), reason="this processor does not compute in bfloat16"
 )
 
 
@@ -199,6 +199,14 @@ def test_bfloat16_is_for_steps_and_float32_for_what_is_evaluated() -> None:
 
 def test_bfloat16_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(ConfigError, match=r'"bfloat16"` needs a processor that computes in it, .* Set it to "float32"'):
+        TorchRun(spec_for(recipe(precision="bfloat16")), DATASET)
+    TorchRun(spec_for(recipe()), DATASET)
+
+
+def test_a_build_without_one_dnn_is_not_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", object())  # It has no such question, as on Apple silicon.
     with pytest.raises(ConfigError, match=r'"bfloat16"` needs a processor that computes in it, .* Set it to "float32"'):
         TorchRun(spec_for(recipe(precision="bfloat16")), DATASET)
     TorchRun(spec_for(recipe()), DATASET)

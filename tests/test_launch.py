@@ -19,7 +19,6 @@ import pytest
 
 from data_files import picture, write_files
 from paribus import data, engines, processes
-from paribus.engines import native
 from paribus.errors import ConfigError, DataError, ModelError, RunError, StoreError
 from paribus.experiment import Experiment, RunSpec
 from paribus.launch import conduct, environment, tune
@@ -334,8 +333,8 @@ def test_a_plan_tries_networks_in_a_process_like_a_workers(line: str, why: str, 
 
 def test_ctrl_c_does_not_wait_for_the_survey(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "network.py").write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
-    experiment = Experiment.load(tiny, [f"control.model.name={tmp_path / 'network.py'}:Network"])
-    monkeypatch.setattr(native, "LONGEST_S", 1)
+    settings = [f"control.model.name={tmp_path / 'network.py'}:Network", "control.train.engine=torch"]
+    experiment = Experiment.load(tiny, settings)
     monkeypatch.setattr(tune, "find_rates", interrupt)
     monkeypatch.setattr(Supplies, "pack", lambda *_, **__: Pack((), "torch", tmp_path))
     start = time.monotonic()
@@ -427,6 +426,12 @@ def test_plan_counts_what_is_missing(uninterrupted: Path, tiny: Path, tmp_path: 
         ("dropout", 2, 2),
     ]
     assert ahead.seconds > 0
+
+
+def test_environment_names_what_computes_features_but_nothing_that_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"timm", "onnxruntime"} <= environment.describe("torch-1", 2, 1)["packages"].keys()
+    monkeypatch.setattr(environment, "PACKAGES", ("torch", "no-such-package"))
+    assert environment.describe("torch-1", 2, 1)["packages"].keys() == {"torch"}
 
 
 def test_environment_names_no_host_or_path() -> None:

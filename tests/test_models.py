@@ -402,6 +402,28 @@ def test_a_module_on_the_path_serves_like_a_file(user_file: Path, monkeypatch: p
     assert model_code_digest(config) == hashlib.sha256(USER_FILE.encode()).hexdigest()
 
 
+def test_a_class_of_another_file_is_refused(user_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the file that is named is hashed: the class could change, and its runs would still count as current."""
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "net.py").write_text(USER_FILE, encoding="utf-8")
+    (package / "__init__.py").write_text("from mine.net import Net as Mine\n", encoding="utf-8")
+    (tmp_path / "again.py").write_text("from mine import Mine\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        for name in ("mine:Mine", f"{tmp_path / 'again.py'}:Mine"):
+            with pytest.raises(
+                ModelError,
+                match=r"must name a class by the module that defines it, .*:Mine` comes from `mine\.net`.* "
+                r"Name it as `mine\.net:Net`",
+            ):
+                build(name)
+        assert type(build("mine.net:Net")).__name__ == type(build(f"{user_file}:Net")).__name__ == "Net"
+    finally:
+        for name in ("mine", "mine.net"):
+            sys.modules.pop(name, None)
+
+
 def test_the_code_digest_follows_the_file(user_file: Path) -> None:
     config = ModelConfig.model_validate({"name": f"{user_file}:Net"})
     before = model_code_digest(config)

@@ -15,9 +15,11 @@ from torch.nn import functional
 
 from native_chains import network_of
 from paribus.config import ModelConfig, Recipe
+from paribus.engines import choose, native
 from paribus.engines.native import build, refuses
 from paribus.engines.native.chain import Chain, NotAChainError, chain_of
 from paribus.engines.native.comparison import difference, why_not
+from paribus.errors import ConfigError
 from paribus.models.layers import Crop, TrainableSubsampling
 from paribus.models.lenet5_1998 import TableConvolution
 
@@ -413,10 +415,8 @@ def test_comparing_leaves_no_trace(training: bool, hooked: bool) -> None:
         assert parameter.grad is not None and (parameter.grad == 0.5).all(), name
 
 
-@needs_kernels
-def test_a_model_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = config_of(tmp_path, FORWARDS["served"][0])
-    recipe = Recipe.parse(
+def recipe_of(config: ModelConfig) -> Recipe:
+    return Recipe.parse(
         {
             "data": {"name": "digits"},
             "model": {"name": config.name},
@@ -424,6 +424,41 @@ def test_a_model_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "train": {"epochs": 1},
         }
     )
+
+
+@needs_kernels
+def test_a_model_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_of(config_of(tmp_path, FORWARDS["served"][0]))
     assert refuses(recipe, SHAPE, 3) is None
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was compared before"))
     assert refuses(recipe, SHAPE, 3) is None
+
+
+@needs_kernels
+def test_a_model_is_compared_anew_once_its_code_is_another(tmp_path: Path) -> None:
+    """As in a notebook: one process, before and after the file was edited."""
+    recipe = recipe_of(config_of(tmp_path, FORWARDS["served"][0]))
+    assert refuses(recipe, SHAPE, 3) is None
+    config_of(tmp_path, FORWARDS["outputs of its own"][0])
+    assert refuses(recipe, SHAPE, 3) == FORWARDS["outputs of its own"][1]
+    (tmp_path / "x.py").unlink()
+    assert refuses(recipe, SHAPE, 3) == "the network cannot be built"
+
+
+@needs_kernels
+def test_a_comparison_that_takes_too_long_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the engine, and with it what counts as finished, would depend on what else the machine is at."""
+    recipe = recipe_of(config_of(tmp_path, FORWARDS["served"][0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "LONGEST_S", 0.01)
+        for _ in range(2):
+            with pytest.raises(
+                ConfigError,
+                match=r"built and compared with the native engine's kernels within 0.01 s, but .*x\.py:Net` took longer"
+                r".* `train.engine = .torch.` .*--engine torch",
+            ) as told:
+                choose(recipe, SHAPE, 3)
+        assert told.value.exit_status == 2
+        asked = recipe.with_factors({"train.engine": "torch"})
+        assert choose(asked, SHAPE, 3).entry.name == choose(recipe, SHAPE, 3, "torch").entry.name == "torch"
+    assert choose(recipe, SHAPE, 3).entry.name == "native"

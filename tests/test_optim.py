@@ -17,7 +17,7 @@ from torch import nn
 
 from paribus.config import OptimConfig, Recipe, ScheduleConfig
 from paribus.errors import ConfigError
-from paribus.optim import OPTIMIZERS, build_optimizer, learning_rate, update
+from paribus.optim import OPTIMIZERS, WeightAverage, build_optimizer, learning_rate, update
 
 OPTIMS = [
     OptimConfig(name="sgd", lr=0.1),
@@ -177,6 +177,40 @@ def test_a_warmup_as_long_as_the_run_is_refused() -> None:
     assert Recipe.parse({**tables, "schedule": {"warmup_epochs": 1.5}}).schedule.warmup_epochs == 1.5
     with pytest.raises(ConfigError, match=r"`schedule.warmup_epochs` must be below `train.epochs`, but got 2 of 2"):
         Recipe.parse({**tables, "schedule": {"warmup_epochs": 2.0}})
+
+
+class Tied(nn.Module):
+    """One weight under two names, and transposed under a third; and one beside it."""
+
+    def __init__(self, *, tied: bool) -> None:
+        super().__init__()
+        self.first, self.other = nn.Linear(2, 3, bias=False), nn.Linear(2, 3, bias=False)
+        self.second, self.back = nn.Linear(2, 3, bias=False), nn.Linear(3, 2, bias=False)
+        self.seen = nn.Buffer(torch.zeros((), dtype=torch.int64))
+        if tied:
+            self.second.weight = self.first.weight
+            self.back.weight = nn.Parameter(self.first.weight.detach().t())
+
+    def fill(self, value: int) -> None:
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.fill_(value)
+            self.seen.fill_(value)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_average_is_the_mean_in_which_older_weights_weigh_less_however_many_names_they_have(tied: bool) -> None:
+    network, trained, decay = Tied(tied=tied), Tied(tied=tied), 0.9
+    average = WeightAverage(network, decay)
+    for steps in range(1, 5):
+        trained.fill(steps)
+        average.add(trained, steps)
+    weights = [decay ** (4 - steps) for steps in range(1, 5)]
+    expected = sum(weight * steps for weight, steps in zip(weights, range(1, 5), strict=True)) / sum(weights)
+    assert expected == pytest.approx(2.631, abs=5e-4)
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, expected), msg=name)
+    assert network.seen == 4
 
 
 def test_no_compiler_is_loaded_before_the_first_step() -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from paribus.data.pixels import UnreadableImageError, decode
+from paribus.data.pixels import UnreadableImageError, decode, pixels_of
 
 COLOUR, GREY = (200, 100, 50), 200
 SIDE = 24
@@ -51,7 +51,7 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IEND\xaeB`\x82"
 
 
-def png_of_bits(depth: int, colour_type: int, row: bytes) -> bytes:
+def png_of_bits(depth: int, colour_type: int, row: bytes, transparent: bytes = b"") -> bytes:
     """A PNG of 40 x 30 pixels in a form that Pillow reads and does not write; all rows are alike."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -59,7 +59,8 @@ def png_of_bits(depth: int, colour_type: int, row: bytes) -> bytes:
 
     head = struct.pack(">IIBBBBB", 40, 30, depth, colour_type, 0, 0, 0)
     pixels = zlib.compress((b"\0" + row) * 30)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    colour = chunk(b"tRNS", transparent) if transparent else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + colour + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def tiff_of_bits(order: str, photometric: int, pixel: tuple[int, ...], kind: str = "H") -> bytes:
@@ -105,11 +106,30 @@ GOOD: dict[str, tuple[bytes, tuple[int, int, int] | int]] = {
     "PNG, palette, transparent": (saved(PLAIN.quantize(4), "png", transparency=0), 255),
     "PNG, opaque alpha": (saved(with_alpha(PLAIN, 255), "png"), COLOUR),
     "PNG, transparent": (saved(with_alpha(PLAIN, 0), "png"), (255, 255, 255)),
+    "PNG, transparent colour": (saved(PLAIN, "png", transparency=COLOUR), (255, 255, 255)),
+    "PNG, another transparent colour": (saved(PLAIN, "png", transparency=(0, 0, 0)), COLOUR),
+    "PNG, transparent grey": (saved(SHADE, "png", transparency=GREY), 255),
+    "PNG, another transparent grey": (saved(SHADE, "png", transparency=0), GREY),
     "PNG, grey with alpha": (saved(with_alpha(SHADE, 255), "png"), GREY),
     "PNG, one bit": (saved(Image.new("1", (40, 30), 1), "png"), 255),
     "PNG, 16 bits": (saved(sixteen(GREY * 256 + 77), "png"), GREY),
     "PNG, 16 bits in colour": (png_of_bits(16, 2, struct.pack(">3H", *BRIGHT) * 40), COLOUR),
     "PNG, 16 bits in colour, transparent": (png_of_bits(16, 6, struct.pack(">4H", *BRIGHT, 0) * 40), (255, 255, 255)),
+    "PNG, 16 bits, transparent grey": (saved(sixteen(GREY * 256 + 77), "png", transparency=GREY * 256 + 77), 255),
+    "PNG, 16 bits, a transparent grey beside": (saved(sixteen(GREY * 256), "png", transparency=GREY * 256 + 1), GREY),
+    "PNG, 16 bits in colour, transparent colour": (
+        png_of_bits(16, 2, struct.pack(">3H", *BRIGHT) * 40, struct.pack(">3H", *BRIGHT)),
+        (255, 255, 255),
+    ),
+    "PNG, 16 bits in colour, another transparent colour": (
+        png_of_bits(16, 2, struct.pack(">3H", *BRIGHT) * 40, struct.pack(">3H", *COLOUR)),
+        COLOUR,
+    ),
+    "PNG, one of four greys transparent": (png_of_bits(2, 0, b"\xaa" * 10, b"\0\2"), 255),
+    "PNG, another of four greys transparent": (png_of_bits(2, 0, b"\xaa" * 10, b"\0\1"), 170),
+    "PNG, one of sixteen greys transparent": (png_of_bits(4, 0, b"\xcc" * 20, b"\0\x0c"), 255),
+    "PNG, one of two greys transparent": (png_of_bits(1, 0, b"\0" * 5, b"\0\0"), 255),
+    "GIF, transparent grey": (saved(SHADE, "gif", transparency=GREY), 255),
     "PNG, four greys": (png_of_bits(2, 0, b"\xaa" * 10), 170),
     "PNG, sixteen greys": (png_of_bits(4, 0, b"\xcc" * 20), 204),
     "WebP": (saved(PLAIN, "webp", quality=95), COLOUR),
@@ -175,6 +195,18 @@ def test_is_read(name: str, fit: Any) -> None:
     assert image.shape == ((SIDE, SIDE) if isinstance(colour, int) else (SIDE, SIDE, 3))
     assert np.abs(image.astype(int) - colour).max() <= 6
     assert decode(content).shape[:2] != (SIDE, SIDE)
+
+
+def test_a_transparent_colour_looks_as_alpha_does() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[1:3] = COLOUR
+    alpha = np.where(pixels.any(axis=-1), 255, 0).astype(np.uint8)
+    with_colour = saved(Image.fromarray(pixels), "png", transparency=(0, 0, 0))
+    with_channel = saved(Image.fromarray(np.dstack([pixels, alpha])), "png")
+    assert np.array_equal(decode(with_colour), decode(with_channel))
+    assert decode(with_colour)[0, 0].tolist() == [255, 255, 255] and decode(with_colour)[1, 0].tolist() == [*COLOUR]
+    with Image.open(io.BytesIO(with_colour)) as opened:
+        assert np.array_equal(pixels_of(opened, (4, 4)), decode(with_colour))
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from paribus.augment import Augmenter
 from paribus.batches import Batches
 from paribus.config import Recipe
 from paribus.data import draw
+from paribus.engines import run
 from paribus.engines.torch_engine import TorchEngine
 from paribus.models import build_model
 from paribus.seeding import torch_generator
@@ -77,6 +79,23 @@ def test_without_shuffling_the_order_is_the_sources(monkeypatch: pytest.MonkeyPa
     assert orders["unshuffled"] == [expected.tolist()] * 2
     assert [sorted(order) for order in orders["plain"]] == [expected.tolist()] * 2
     assert expected.tolist() != orders["plain"][0] != orders["plain"][1]
+
+
+def test_a_trial_draws_once_for_all_images_as_an_epoch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes belongs to the epoch, not to each of its steps."""
+    drawn, clock = list[int](), time.perf_counter
+
+    class Slow(Augmenter):
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
+            drawn.append(self.num_examples)
+
+    monkeypatch.setattr(run, "Augmenter", Slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 1000 * len(drawn))
+    spec = spec_for(VARIANTS["augmented"])
+    images = len(draw(DATASET, spec.recipe.data, 0).train_indices)
+    assert 1000 <= images * TorchEngine().seconds_per_example(spec, DATASET) < 1900
+    assert drawn == [len(DATASET.train)]
 
 
 def test_equals_a_loop_written_out() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -12,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paribus.data.pixels import decode
 from paribus.errors import DataError, ModelError
-from paribus.transfer import Backbone, Extractor, Features, View, build_backbone, find_weights
+from paribus.transfer import Backbone, Extractor, Features, View, build_backbone, feature_cache, find_weights
+from paribus.transfer import backbone as backbone_module
 from paribus.transfer import features as module
 from paribus.transfer.feature_cache import Backend, has_any
 from pretrained import SIZE, real_weights, tiny_weights
@@ -90,6 +93,25 @@ def test_what_decides_features_decides_where_they_are_kept(
     assert len(_files(fresh_cache)) == 6
 
 
+@pytest.mark.parametrize("package", ["torch", "timm", "onnxruntime"])
+def test_other_versions_of_what_computes_features_have_others(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = feature_cache.Wanted("backbone", "0f/train", (19, 3, 40, 40))
+    before = wanted.digest
+    assert wanted.digest == before
+    monkeypatch.setattr(feature_cache, "version", lambda name: "0.0.1" if name == package else version(name))
+    assert wanted.digest != before
+
+
+def test_features_are_kept_where_onnxruntime_or_timm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        if name != "torch":
+            raise PackageNotFoundError(name)
+        return "2.14.0"
+
+    monkeypatch.setattr(feature_cache, "version", missing)
+    assert feature_cache._versions() == "torch 2.14.0"
+
+
 def test_a_backbone_that_has_moved_is_refused_even_where_its_features_are_kept(
     backbone: Backbone, images: Images, fresh_cache: Path
 ) -> None:
@@ -157,6 +179,36 @@ def test_onnxruntime_takes_a_batch_per_core_at_once_which_decides_no_bit(
     monkeypatch.setattr(extractor._session, "run", run_together)
     monkeypatch.setattr(module, "available_cores", lambda: 2)
     assert extractor.features(images).values.tobytes() == alone.values.tobytes()
+
+
+@pytest.mark.parametrize("number", [4, 19])
+def test_the_time_of_an_image_is_that_with_a_batch_for_every_core(
+    backbone: Backbone, images: Images, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Images are taken again where there are fewer, none is filled up, and digests are made outside the clock."""
+    extractor, said = Extractor(backbone, "torch"), list[str]()
+    run, digests, clock, passed = extractor._run, backbone_module.state_digests, time.perf_counter, 0.0
+    seen = backbone.preprocessing.apply(torch.from_numpy(images[:6]))
+
+    def noted(batch: Tensor) -> npt.NDArray[np.float32]:
+        nonlocal passed
+        said.append(f"from {next(at for at in (0, 2, 4) if torch.equal(batch, seen[at : at + 2]))}")
+        passed += 100
+        return run(batch)
+
+    def digested(network: nn.Module) -> dict[str, str]:
+        nonlocal passed
+        said.append("digests")
+        passed += 1000
+        return digests(network)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed)
+    monkeypatch.setattr(module, "available_cores", lambda: 3)
+    monkeypatch.setattr(extractor, "_run", noted)
+    monkeypatch.setattr(backbone_module, "state_digests", digested)
+    assert 50 <= extractor.seconds_per_image(images[:number]) < 60
+    batches = ["from 0", "from 2", "from 0" if number == 4 else "from 4"]
+    assert said == ["digests", *batches * (1 + module.TIMED_PASSES), "digests"]
 
 
 def test_a_backbone_that_moves_gives_no_features(backbone: Backbone, images: Images, fresh_cache: Path) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from paribus.augment import Augmenter
 from paribus.config import Recipe
 from paribus.data import draw
-from paribus.engines import ENGINES, choose, features_engine, gradients
+from paribus.engines import ENGINES, choose, gradients
 from paribus.engines.engine import EpochEnd, RunEnd
 from paribus.engines.features_engine import FeaturesEngine, solved_head
 from paribus.engines.torch_engine import TorchEngine, TorchRun
@@ -29,7 +29,7 @@ from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
 from paribus.store import Checkpoint
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
-from paribus.transfer import Extractor, LogisticHead, build_backbone, choose_strength, fit_logistic, majority
+from paribus.transfer import Extractor, LogisticHead, backbone, build_backbone, choose_strength, fit_logistic, majority
 from pretrained import SIZE, tiny_weights, write_weights
 
 SIDE = DATASET.image_shape[1]
@@ -160,21 +160,19 @@ def test_the_engine_of_a_head_is_part_of_what_begins_at_one(sidecar: str) -> Non
     assert choose(head, DATASET.image_shape, DATASET.num_classes).entry.identity_of(head) == features
 
 
-def test_a_trial_gives_the_backbone_as_many_batches_as_go_through_it_at_once(
+def test_a_trial_times_the_backbone_and_not_what_makes_sure_that_it_has_not_moved(
     sidecar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = []
+    digests, clock, passed = backbone.state_digests, time.perf_counter, 0.0
 
-    class Counting:
-        batch_size = 8
+    def slowly(network: nn.Module) -> dict[str, str]:
+        nonlocal passed
+        passed += 1000
+        return digests(network)
 
-        def features(self, images: np.ndarray) -> None:
-            given.append(len(images))
-
-    monkeypatch.setattr(features_engine, "_extractor", lambda _: Counting())
-    monkeypatch.setattr(features_engine, "available_cores", lambda: 3)
-    FeaturesEngine().seconds_per_example(spec_for(recipe(sidecar)), DATASET)
-    assert given == [24, 24]
+    monkeypatch.setattr(backbone, "state_digests", slowly)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed)
+    assert 0 < FeaturesEngine().seconds_per_example(spec_for(recipe(sidecar)), DATASET) < 100
 
 
 def test_more_stages_than_there_are_are_refused(sidecar: str) -> None:

@@ -71,6 +71,9 @@ def test_a_tampered_file_is_refused(tmp_path: Path) -> None:
         ({"file": "other.safetensors"}, r"`file` of .* must name a file beside it, but there is no `other.safetens"),
         ({"file": "../tiny.safetensors"}, r"`file` of .* must name a file beside it"),
         ({"labels": "names.txt"}, r"`labels` of .* must name a file beside it, but there is no `names.txt`"),
+        ({"labels": ""}, r"`labels` of .* must name a file beside it, but there is no `` in"),
+        ({"labels": "."}, r"`labels` of .* must name a file beside it, but there is no `\.` in"),
+        ({"labels": "tiny.safetensors"}, r"must be readable text in UTF-8, one line per class, but is not: 'utf-8' co"),
         ({"num_classes": CLASSES + 1}, r"must hold one line per class, 8, but holds 7"),
     ],
 )
@@ -110,6 +113,32 @@ def test_what_is_no_sidecar_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(WeightsError, match=r"it is `resnet18\.a1_in1k`, and .* is for `test_resnet`\. Name that"):
         find_weights("tiny", "resnet18.a1_in1k")
     assert find_weights("tiny", None).architecture == "test_resnet"
+
+
+@pytest.mark.parametrize(("name", "place"), [(".", "."), ("/", "/"), ("./", ".")])
+def test_a_folder_without_a_name_is_no_sidecar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    write_weights(tmp_path)  # Its sidecar is tiny.json, which `.` in the folder tiny does not name.
+    monkeypatch.setenv("PARIBUS_WEIGHTS", str(folder))
+    searched = f"`{place}`, `{folder if place == '.' else place}`"
+    with pytest.raises(WeightsError, match=re.escape(f"but there is none in {searched}. Give the path of one")):
+        find_weights(name)
+
+
+def test_labels_that_may_not_be_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sidecar = write_weights(tmp_path)
+
+    def read_text(*_: Any, **__: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(
+        WeightsError, match=r"labels\.txt` must be readable text .* is not: Permission denied\. Save it"
+    ):
+        find_weights(str(sidecar))
 
 
 def test_from_scratch_has_timms_preprocessing() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paribus.config import OptimConfig, ScheduleConfig
 
@@ -68,7 +68,8 @@ class WeightAverage:
     """The mean of a network's weights after each of its steps, in which those of k steps ago weigh decay to the k.
 
     An exponential moving average, corrected as Adam corrects its own (Kingma, Ba 2015), so that the initial weights
-    have no part in it. Buffers, such as running statistics, are averaged too; those that count are copied.
+    have no part in it. Buffers, such as running statistics, are averaged too; those that count are copied. Weights that
+    two layers share have two names, and are averaged once.
 
     Args:
         network: Built as the one that is trained; it is given the average.
@@ -80,12 +81,20 @@ class WeightAverage:
 
     def add(self, trained: nn.Module, steps: int) -> None:
         """Take in the weights of a network after so many steps, the first of which is 1."""
-        own, new = self.network.state_dict(), trained.state_dict()
+        own, new = _without_other_names(self.network.state_dict()), trained.state_dict()
         floats = [name for name, tensor in own.items() if tensor.is_floating_point()]
         weight = (1 - self.decay) / (1 - self.decay**steps)
         torch._foreach_lerp_([own[name] for name in floats], [new[name] for name in floats], weight)
         for name in own.keys() - floats:
             own[name].copy_(new[name])
+
+
+def _without_other_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by name, one that has several by the first: transposed or not, it lies in one place."""
+    first: dict[tuple[int, int], str] = {}
+    for name, tensor in state.items():
+        first.setdefault((tensor.data_ptr(), tensor.numel()), name)
+    return {name: state[name] for name in first.values()}
 
 
 def _do_without_compiler() -> None:

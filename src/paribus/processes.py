@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, TextIO
 
 THREADS = 1
@@ -33,9 +34,11 @@ def command(module: str, *arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Return the environment of such a process.
 
-    It imports from where this process does, not from the working directory, where a torch.py may lie.
+    It imports from where this process does. The working directory, which is '' there under ``python -c`` and in a
+    notebook, comes last: a torch.py may lie in it.
     """
-    path = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    folders = [each for each in sys.path if each] + ([str(Path.cwd())] if "" in sys.path else [])
+    path = {"PYTHONPATH": os.pathsep.join(folders)}
     return {**_ALLOCATOR, **os.environ, **path, "OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from paribus.config.table import Fraction, Off, PositiveFloat, Table
+from paribus.config.table import Fraction, Off, PositiveFloat, Table, none_if_off
 from paribus.errors import ConfigError, one_of
 from paribus.refusals import validated
 
@@ -89,7 +89,7 @@ class ModelConfig(BaseModel):
     """Which network, with its own options as further keys of the table.
 
     `name` is a built-in model (`paribus list models`) or ``"path/to/file.py:Class"`` or ``"package.module:Class"``;
-    the options of a user's class are the keyword arguments of its constructor.
+    the options of a user's class are the keyword arguments of its constructor, where ``"off"`` is None as everywhere.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
@@ -109,7 +109,7 @@ class ModelConfig(BaseModel):
             return value
         name = value["name"]
         if ":" in name:
-            return dict(value)
+            return {key: none_if_off(item) for key, item in value.items()}
         if name not in cls.options_by_name:
             own = "a class of yours as `file.py:Class`"
             raise ConfigError(one_of("`model.name`", cls.options_by_name, name, own))

@@ -11,11 +11,12 @@ from pydantic.fields import FieldInfo
 from paribus.refusals import validated
 
 
-def _off(value: object) -> object:
+def none_if_off(value: object) -> object:
+    """Return None for the word that says so in TOML, which has no None, and any other value as it is."""
     return None if value == "off" else value
 
 
-Off = BeforeValidator(_off)
+Off = BeforeValidator(none_if_off)
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from paribus.config import Fit
@@ -104,6 +105,7 @@ def padded(images: npt.NDArray[np.uint8], pad: int) -> npt.NDArray[np.uint8]:
 
 
 def _upright(opened: Image.Image) -> Image.Image:
+    _scale_transparent_colour(opened)
     opened.load()
     image = _in_eight_bits(ImageOps.exif_transpose(opened))
     return ImageOps.invert(image) if _is_negative(opened) else image
@@ -124,10 +126,24 @@ def _require_sane(image: Image.Image) -> None:
         raise ValueError(f"its {pixels:,} pixels are more than {most:,}, as a decompression bomb's would be")
 
 
+def _scale_transparent_colour(opened: Image.Image) -> None:
+    """Bring the transparent colour of a PNG that is not decoded yet to the eight bits of its pixels to come.
+
+    Pillow leaves it in the file's own bits. Of 16 bits in colour the upper eight are compared, which are all it keeps.
+    """
+    colour = opened.info.get("transparency")
+    if colour is None or not isinstance(opened, PngImageFile) or not opened.tile:
+        return
+    form = opened.tile[0].args
+    if form in ("L;2", "L;4"):
+        most = 3 if form == "L;2" else 15
+        opened.info["transparency"] = (colour & most) * (255 // most)
+    elif form == "RGB;16B":
+        opened.info["transparency"] = tuple(value >> 8 for value in colour)
+
+
 def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """Return the image in mode L or RGB."""
-    if image.mode in ("L", "RGB"):
-        return image
+    """Return the image in mode L or RGB, over white where it is transparent."""
     if image.mode.startswith("I"):
         return _from_sixteen_bits(image)
     if image.mode == "F":
@@ -138,6 +154,8 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
         over_white = Image.new("RGBA", image.size, "white")
         over_white.alpha_composite(image.convert("RGBA"))
         return over_white.convert("L" if image.mode in _GREY_MODES else "RGB")
+    if image.mode in ("L", "RGB"):
+        return image
     return image.convert("L" if image.mode in _GREY_MODES else "RGB")
 
 
@@ -146,7 +164,9 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if values.min() < 0 or values.max() > _SIXTEEN_BITS:
         raise ValueError(f"its grey values span {values.min()} to {values.max()}, more than 16 bits")
-    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    upper = (values.astype(np.uint16) >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    return Image.fromarray(upper if transparent is None else np.where(values == transparent, np.uint8(255), upper))
 
 
 def _is_negative(image: Image.Image) -> bool:

@@ -47,7 +47,9 @@ class Sample:
 class ImageFiles(Reader):
     """A data set of image files. Images are grey if all of them are, else RGB."""
 
-    version: ClassVar[int] = 3  # Since 16-bit TIFF files in which 0 is white are no longer read as negatives.
+    # 3 since 16-bit TIFF files in which 0 is white are no longer read as negatives. That the transparent colour of a
+    # PNG is heeded came later and did not raise it: every finished run of image files would count as another.
+    version: ClassVar[int] = 3
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[Archive]:
@@ -117,6 +119,12 @@ def _groups(samples: Sequence[Sample], labels: Indices, how: Reading) -> list[st
     if how.group is not None:
         return named_groups(paths, how.group)
     given = [sample.group for sample in samples]
+    if None in given and any(group is not None for group in given):
+        without = [path for path, group in zip(paths, given, strict=True) if group is None]
+        raise DataError(
+            f"Every image must have a group or none of them, but {len(without)} of {len(paths)} have none: "
+            f"{some(without)}. Name theirs: an image that belongs to no other has a group of its own."
+        )
     return None if None in given else [str(group) for group in given]
 
 

@@ -21,7 +21,8 @@ COLUMNS = ("path", "label", "split", "group")
 class CsvFile(ImageFiles):
     """A .csv in UTF-8 with a heading. `path` is relative to its folder; `split` is train, val or test.
 
-    Without a split column `Reading.test` draws the test split. `group` names who or what an image shows.
+    Without a split column `Reading.test` draws the test split. `group` names who or what an image shows. A column that
+    is there has a value in every line.
     """
 
     def contents(self) -> Iterator[tuple[str, str]]:
@@ -68,11 +69,12 @@ class CsvFile(ImageFiles):
             )
 
     def _sample(self, line: int, row: dict[str | None, str | None]) -> Sample:
-        lacking = [name for name in COLUMNS[:2] if not row.get(name)]
+        lacking = [name for name in COLUMNS if name in row and not (row[name] or "").strip()]
         if lacking or None in row:
             raise DataError(
                 f"Every line of `{self.path}` must have a {' and a '.join(lacking) or 'value for each column'}, but "
                 f"line {line} has {'none' if lacking else 'more'}. Correct that line."
+                f"{' An image that belongs to no other has a group of its own.' if 'group' in lacking else ''}"
             )
         path, label, split = row["path"] or "", row["label"] or "", row.get("split")
         if split is not None and split.lower() not in SPLIT_OF:

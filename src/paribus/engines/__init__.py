@@ -76,7 +76,7 @@ def choose(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int, 
         wanted: A name of `ENGINES`, or ``"auto"``.
 
     Raises:
-        ConfigError: If the wanted engine is unknown or cannot serve the recipe.
+        ConfigError: If the wanted engine is unknown or cannot serve the recipe, or it takes too long to know.
     """
     require_known(wanted)
     named = recipe.train.engine != "auto"

@@ -21,7 +21,6 @@ from paribus.data import Dataset, Split, draw
 from paribus.engines.engine import Engine, EpochEnd, Event, RunEnd
 from paribus.experiment import RunSpec
 from paribus.metrics import cross_entropy
-from paribus.processes import available_cores
 from paribus.store import Arrays, Checkpoint, EpochRecord, Predictions, RunResult, Usage
 from paribus.transfer import (
     Features,
@@ -104,16 +103,9 @@ class FeaturesEngine(Engine):
             yield RunEnd(spec, result, predictions, solved.weights, usage=_usage(spec, dataset, solved, parts))
 
     def seconds_per_example(self, spec: RunSpec, dataset: Dataset) -> float:
-        """Time as many batches as go through the backbone at once, if the head looks at images; see `Engine`."""
+        """Time the backbone, if the head looks at images; see `Engine` and `Extractor.seconds_per_image`."""
         options = _options(spec)
-        if options.head == "majority":
-            return 0.0
-        extractor = _extractor(options)
-        images = dataset.train.images[: extractor.batch_size * available_cores()]
-        extractor.features(images)
-        start = time.perf_counter()
-        extractor.features(images)
-        return (time.perf_counter() - start) / len(images)
+        return 0.0 if options.head == "majority" else _extractor(options).seconds_per_image(dataset.train.images)
 
 
 def lacks_features(recipe: Recipe) -> bool:

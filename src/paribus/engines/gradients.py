@@ -58,11 +58,16 @@ def at_precision(train: TrainConfig) -> torch.autocast:
 
 def require_precision(train: TrainConfig) -> None:
     """Raise ConfigError where this processor does not compute at the recipe's precision."""
-    if train.precision == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if train.precision == "bfloat16" and not computes_in_bfloat16():
         raise ConfigError(
             '`train.precision = "bfloat16"` needs a processor that computes in it, such as one with AVX-512, but torch '
             'finds that this one does not. Set it to "float32".'
         )
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether torch finds that this processor does. A build without oneDNN, as on Apple silicon, cannot be asked."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def images_at_once(model: nn.Module, images: Tensor, batch_size: int, train: TrainConfig) -> int:

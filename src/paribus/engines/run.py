@@ -73,6 +73,7 @@ class Run(ABC):
         )
         self.state = RunState(self, spec.recipe.train)
         self.features_seconds = 0.0
+        self._held: Augmenter | None = None
         self._at_once: int | None = None
 
     @abstractmethod
@@ -121,8 +122,16 @@ class Run(ABC):
 
     def augmenter(self, epoch: int) -> Augmenter:
         """Return what changes the training images of an epoch; random crops get the size that the network looks at."""
+        if self._held is not None:
+            return self._held
         size = self.model.preprocessing.size if isinstance(self.model, Pretrained) else None
         return Augmenter(self.recipe.augment, self.spec.seed, epoch, len(self.train), size=size)
+
+    def hold_augmenter(self) -> float:
+        """Draw once for all training images, and never again; return the seconds that it took, which an epoch takes."""
+        start = time.perf_counter()
+        self._held = self.augmenter(1)
+        return time.perf_counter() - start
 
     @property
     def steps_per_epoch(self) -> int:
@@ -301,8 +310,12 @@ class SerialEngine(Engine):
         return self.kind(spec, dataset)
 
     def seconds_per_example(self, spec: RunSpec, dataset: Dataset) -> float:
-        """Time single steps for about half a second; see `Engine.seconds_per_example`."""
+        """Time single steps for about half a second; see `Engine.seconds_per_example`.
+
+        What is drawn once for an epoch is timed once, and each image of the epoch has its share of it.
+        """
         run = self.trial(spec, dataset)
+        drawing = run.hold_augmenter() / len(run.train_indices)
         run.train_indices = run.train_indices[: spec.recipe.train.batch_size]
         seconds: list[float] = []
         begin = time.perf_counter()
@@ -310,7 +323,7 @@ class SerialEngine(Engine):
             start = time.perf_counter()
             run.pass_over_train(1)
             seconds.append(time.perf_counter() - start)
-        return statistics.median(seconds) / len(run.train_indices)
+        return statistics.median(seconds) / len(run.train_indices) + drawing
 
 
 def _finite(value: float) -> float | None:

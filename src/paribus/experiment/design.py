@@ -178,7 +178,7 @@ class Experiment:
             head["published"] = list(self.published)
         tables = {
             "experiment": head,
-            "control": _without_none(self.control.model_dump(mode="json")),
+            "control": _control_table(self.control),
             "question": [self._question_table(question) for question in self.questions],
         }
         return tomli_w.dumps(tables)
@@ -199,6 +199,14 @@ class Experiment:
             for arm, changed in factors.items()
         }
         return table | {"arms": off, "together": together}
+
+
+def _control_table(control: Recipe) -> dict[str, Any]:
+    tables: dict[str, Any] = control.model_dump(mode="json")
+    if ":" in control.model.name:  # What an argument of a user's class is where it is left out, only the class knows.
+        tables["model"] = {key: "off" if value is None else value for key, value in tables["model"].items()}
+    table: dict[str, Any] = _without_none(tables)
+    return table
 
 
 def _without_none(value: Any) -> Any:

@@ -56,6 +56,13 @@ def _experiment(tables: Mapping[str, Any]) -> Experiment:
     ids = [question.id for question in questions]
     for doubled in {item for item in ids if ids.count(item) > 1}:
         raise ConfigError(f"Every question must have an `id` of its own, but `{doubled}` is given twice. Rename one.")
+    by_lower = {item.lower(): item for item in ids}
+    for item in ids:
+        if by_lower[item.lower()] != item:
+            raise ConfigError(
+                "The ids of two questions must differ in more than case, because they name the files of figures, but "
+                f"got `{item}` and `{by_lower[item.lower()]}`. Rename one."
+            )
     title = _text(head, "title", "experiment") if "title" in head else name
     return Experiment(name, title, _seeds(head.get("seeds", 10)), margin, arms, questions, _published(head))
 

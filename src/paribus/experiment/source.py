@@ -124,7 +124,7 @@ def _override(tables: dict[str, Any], setting: str) -> None:
     value = _value_of(setting, text)
     here = tables
     if keys[0] == "question":
-        here, keys = _question_table(tables, path, keys), keys[2:]
+        here, keys = _question_table(tables, path, keys)
     for key in keys[:-1]:
         here = here.setdefault(key, {})
         if not isinstance(here, dict):
@@ -143,15 +143,18 @@ def _value_of(setting: str, text: str) -> Any:
         ) from None
 
 
-def _question_table(tables: Mapping[str, Any], path: str, keys: Sequence[str]) -> dict[str, Any]:
+def _question_table(tables: Mapping[str, Any], path: str, keys: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the table of the question that a path names, and the keys within; an id may hold dots."""
     found = tables.get("question", [])
-    questions = {each.get("id"): each for each in found if isinstance(each, dict)} if isinstance(found, list) else {}
-    if len(keys) < 3 or keys[1] not in questions:
-        known = [str(identity) for identity in questions]
-        if keys[1] in questions:
-            raise ConfigError(
-                f"A setting of a question must name a key of it, but got `{path}`. Write `question.ID.KEY=VALUE`."
-            )
-        raise ConfigError(f"{one_of('A question', known, keys[1])} Write `question.ID.KEY=VALUE`.")
-    table: dict[str, Any] = questions[keys[1]]
-    return table
+    given = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    questions: dict[str, dict[str, Any]] = {str(each.get("id")): each for each in given}
+    behind = ".".join(keys[1:])
+    named = [identity for identity in questions if behind.startswith(f"{identity}.")]
+    if named:
+        longest = max(named, key=len)
+        return questions[longest], behind[len(longest) + 1 :].split(".")
+    if behind in questions:
+        raise ConfigError(
+            f"A setting of a question must name a key of it, but got `{path}`. Write `question.ID.KEY=VALUE`."
+        )
+    raise ConfigError(f"{one_of('A question', list(questions), keys[1])} Write `question.ID.KEY=VALUE`.")

@@ -11,14 +11,15 @@ from typing import Any
 
 from paribus.engines.native import build, library
 
-PACKAGES = ("paribus", "torch", "numpy", "scipy", "pillow", "scikit-learn")
+PACKAGES = ("paribus", "torch", "numpy", "scipy", "pillow", "scikit-learn", "timm", "onnxruntime")
+"""What decides results or computes what they begin with; one that is not installed is left out."""
 
 
 def describe(engine: str, workers: int, threads_per_run: int) -> dict[str, Any]:
     """Return the content of `environment.json`; it names no user, host or path."""
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cores": os.cpu_count(),

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from paribus import processes
+from paribus.config import AugmentConfig
 from paribus.errors import ModelError
 from paribus.launch.launcher import Pack
 from paribus.launch.messages import answer, decode_pack, encode_pack
@@ -72,12 +73,24 @@ def _seconds_per_epoch(pack: Pack, measured: dict[str, float]) -> dict[str, floa
     from paribus.data import draw, load_prepared
 
     spec, dataset = pack.specs[0], load_prepared(pack.dataset)
-    recipe = spec.recipe
-    step = f"{recipe.model.model_dump_json()} {recipe.train.batch_size} {recipe.train.precision}"
-    kind = f"{pack.engine} {step} {recipe.data.images_key}"
+    images = len(draw(dataset, spec.recipe.data, spec.seed).train_indices)
+    kind = _kind(pack, images)
     if kind not in measured:
         measured[kind] = engines.load(pack.engine).seconds_per_example(spec, dataset)
-    return {"seconds": measured[kind] * len(draw(dataset, recipe.data, spec.seed).train_indices)}
+    return {"seconds": measured[kind] * images}
+
+
+def _kind(pack: Pack, images: int) -> str:
+    """Return what decides how long an image of an epoch takes; rates and their schedule do not.
+
+    Changes are drawn for the whole source, however many of its images an arm trains on: how many, counts with them.
+    """
+    recipe = pack.specs[0].recipe
+    optim, train = recipe.optim, recipe.train
+    update = (optim.name, optim.momentum > 0, optim.nesterov, optim.weight_decay > 0, train.average is not None)
+    changes = None if recipe.augment == AugmentConfig() else (recipe.augment.model_dump_json(), images)
+    step = (recipe.model.model_dump_json(), train.batch_size, train.precision, *update)
+    return repr((pack.engine, recipe.data.images_key, step, changes))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def user_class(name: str) -> type[nn.Module]:
         name: ``"path/to/file.py:Class"``, relative to the working directory, or ``"package.module:Class"``.
 
     Raises:
-        ModelError: If the file, module or class is not there, fails on import, or is not an `nn.Module`.
+        ModelError: If the file, module or class is not there, fails on import, is not an `nn.Module`, or is defined in
+            another file, which `model_code_digest` would not follow.
     """
     from torch import nn
 
@@ -60,6 +61,12 @@ def user_class(name: str) -> type[nn.Module]:
     found = getattr(module, class_name)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ModelError(f"`model.name` must name a subclass of torch.nn.Module, but `{name}` is {found!r}. Name one.")
+    if found.__module__ != module.__name__:
+        raise ModelError(
+            "`model.name` must name a class by the module that defines it, as only the contents of that file identify "
+            f"its runs, but `{name}` comes from `{found.__module__}`. Name it as "
+            f"`{found.__module__}:{found.__qualname__}`."
+        )
     return found
 
 

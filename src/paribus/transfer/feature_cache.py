@@ -88,11 +88,15 @@ def cached(wanted: Wanted, compute: Callable[[], Features]) -> Features:
 
 
 def _versions() -> str:
-    """Return what computes features, without importing it."""
+    """Return what computes features, without importing it: timm says what the network of a name is."""
+    return ", ".join(f"{name} {found}" for name in ("torch", "timm", "onnxruntime") if (found := _version(name)))
+
+
+def _version(package: str) -> str | None:
     try:
-        return f"torch {version('torch')}, onnxruntime {version('onnxruntime')}"
+        return version(package)
     except PackageNotFoundError:
-        return f"torch {version('torch')}"
+        return None
 
 
 def _folder(backbone: str) -> Path:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from paribus.transfer.feature_cache import BATCH, Array, Backend, Features, Want
 
 TOLERANCE = 1e-4
 """The largest difference between the two backends' features on a batch, as a share of the largest feature."""
+TIMED_PASSES = 5
+"""How often `Extractor.seconds_per_image` takes the time, of which the median counts."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,34 @@ class Extractor:
         backend: Backend = "torch" if self._session is None else "onnxruntime"
         return Features(values, backend, cached=False, seconds=round(time.perf_counter() - start, 3))
 
+    def seconds_per_image(self, images: npt.NDArray[np.uint8]) -> float:
+        """Return how long an image takes where every core has a batch of its own, as most images of a data set do.
+
+        Making sure that the backbone has not moved is not counted: that is done once, however many images there are.
+
+        Args:
+            images: As for `features`; taken over again where there are fewer than one pass needs.
+
+        Raises:
+            ModelError: As `features` does.
+        """
+        some = images[np.arange(self.batch_size * available_cores()) % len(images)]
+        self._choose_once(some, None)
+        seconds = []
+        with frozen(self.backbone.network):
+            self._values(some, None)
+            for _ in range(TIMED_PASSES):
+                start = time.perf_counter()
+                self._values(some, None)
+                seconds.append(time.perf_counter() - start)
+        return median(seconds) / len(some)
+
     def _compute(self, images: npt.NDArray[np.uint8], view: View | None) -> Array:
-        if not self._has_chosen:
-            self._choose(self._batch(images, 0, view))
+        self._choose_once(images, view)
+        with frozen(self.backbone.network):
+            return self._values(images, view)
+
+    def _values(self, images: npt.NDArray[np.uint8], view: View | None) -> Array:
         values = np.empty((len(images), self.backbone.num_features), dtype=np.float32)
 
         def fill(start: int) -> None:
@@ -104,7 +132,7 @@ class Extractor:
         # Batches side by side, as many as there are cores, take less than batches whose inside is shared out to them.
         # torch shares out by itself.
         at_once = 1 if self._session is None else available_cores()
-        with frozen(self.backbone.network), futures.ThreadPoolExecutor(at_once) as pool:
+        with futures.ThreadPoolExecutor(at_once) as pool:
             for _ in pool.map(fill, range(0, len(images), self.batch_size)):
                 pass  # It raises here what was raised there.
         return values
@@ -126,8 +154,11 @@ class Extractor:
             features: Array = self.backbone.network(batch).float().numpy()
         return features
 
-    def _choose(self, batch: Tensor) -> None:
-        """Take onnxruntime if it can be had and agrees with torch on one batch."""
+    def _choose_once(self, images: npt.NDArray[np.uint8], view: View | None) -> None:
+        """Take onnxruntime if it can be had and agrees with torch on the first batch; later calls keep the choice."""
+        if self._has_chosen:
+            return
+        batch = self._batch(images, 0, view)
         if self.backend != "torch":
             with frozen(self.backbone.network):
                 self._session, self.refusal = self._try_onnxruntime(batch)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 REPEATS = 5
 """How often the folds are drawn anew."""
-_TIMED_PASSES = 5
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,9 @@ class Candidate:
 
     `accuracy` is the mean over repeated cross-validation, with Wilson's 95 % interval for this many images; `loss` the
     mean cross-entropy in nats. `behind` is the 95 % interval of its accuracy minus the best one's, None for the best;
-    `is_as_good` says that no difference is shown. `milliseconds` is the time for one image, on a thread per core.
-    `parameters` are the backbone's. `on_front` says that none is both faster and more accurate.
+    `is_as_good` says that no difference is shown. `milliseconds` is the time that the backbone takes for one image
+    where every core has images to work on; see `Extractor.seconds_per_image`. `parameters` are the backbone's.
+    `on_front` says that none is both faster and more accurate.
     """
 
     name: str
@@ -129,22 +127,11 @@ def _measure(weights: Weights, name: str, size: int, dataset: Dataset) -> _Measu
         "accuracy": accuracy,
         "ci95": wilson(round(accuracy * len(labels)), len(labels)),
         "loss": float(np.mean([cross_entropy(each, labels).mean() for each in logits])),
-        "milliseconds": _milliseconds(extractor, images),
+        "milliseconds": 1000 * extractor.seconds_per_image(images),
         "parameters": sum(parameter.numel() for parameter in backbone.network.parameters()),
         "licence": weights.licence,
     }
     return _Measured(candidate, correct)
-
-
-def _milliseconds(extractor: Extractor, images: npt.NDArray[np.uint8]) -> float:
-    batch = images[: extractor.batch_size]
-    extractor.features(batch)
-    seconds = []
-    for _ in range(_TIMED_PASSES):
-        start = time.perf_counter()
-        extractor.features(batch)
-        seconds.append(time.perf_counter() - start)
-    return 1000 * median(seconds) / len(batch)
 
 
 def _compared(measured: Sequence[_Measured]) -> Iterator[Candidate]:

@@ -168,11 +168,13 @@ def _folders() -> list[Path]:
 
 def _find_sidecar(name: str, instead: str) -> Path:
     places = [expanded(name), *(folder / name for folder in _folders())]
-    found = [path for place in places for path in (place, place.with_name(f"{place.name}.json")) if path.is_file()]
+    named = places if places[0].name else []  # `.` and `/` are folders and name nothing in any.
+    found = [path for place in named for path in (place, place.with_name(f"{place.name}.json")) if path.is_file()]
     if not found:
+        searched = [place.parent if named else place for place in places]
         raise WeightsError(
             f"`{name}` must be the path of a weights file's JSON sidecar, or the name of one in a folder that "
-            f"PARIBUS_WEIGHTS names, but there is none in {', '.join(f'`{each.parent}`' for each in places)}. "
+            f"PARIBUS_WEIGHTS names, but there is none in {', '.join(f'`{each}`' for each in searched)}. "
             f"{instead}"
         )
     if found[0].suffix.lower() != ".json":
@@ -246,8 +248,8 @@ def _explain(path: Path, error: Any) -> str:
 
 
 def _beside(sidecar: Path, name: str, key: str) -> Path:
-    path = sidecar.with_name(Path(name).name)
-    if Path(name).name != name or not path.is_file():
+    path = sidecar.parent / name
+    if not name or Path(name).name != name or not path.is_file():
         raise WeightsError(
             f"`{key}` of `{sidecar}` must name a file beside it, but there is no `{name}` in `{sidecar.parent}`. Put "
             "it there."
@@ -256,7 +258,14 @@ def _beside(sidecar: Path, name: str, key: str) -> Path:
 
 
 def _labels(path: Path, sidecar: _Sidecar) -> tuple[str, ...]:
-    labels = tuple(path.read_text(encoding="utf-8").splitlines())
+    try:
+        labels = tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise WeightsError(
+            f"`{path}` must be readable text in UTF-8, one line per class, but is not: {reason}. Save it so, or check "
+            "its permissions."
+        ) from None
     if len(labels) != sidecar.num_classes:
         raise WeightsError(
             f"`{path}` must hold one line per class, {sidecar.num_classes}, but holds {len(labels)}. Correct it or "

@@ -13,8 +13,11 @@ from paribus import processes
 from paribus.config import ModelConfig, Recipe, Value
 from paribus.engines.native import build
 from paribus.engines.native.library import OPTIMIZERS
+from paribus.errors import ConfigError, ModelError
+from paribus.models import model_code_digest
 
-LONGEST_S = 15
+LONGEST_S = 300
+"""After how long a comparison is given up: no answer, as a busy machine must not choose another engine."""
 _PLAIN: dict[str, tuple[Value, str]] = {
     "augment.mixup": (0.0, "its kernels know one class per image, which `augment.mixup` mixes"),
     "train.average": (None, "it keeps no `train.average` of weights"),
@@ -38,6 +41,9 @@ def refuses(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int)
     """Return why the engine cannot train a recipe on such images, None if it can.
 
     A user's own network is built, traced and compared with torch's outputs and gradients, which loads torch.
+
+    Raises:
+        ConfigError: If that takes longer than `LONGEST_S`, so that nobody can tell.
     """
     if _SERVED.get(recipe.model.name) is not None:
         return _SERVED[recipe.model.name]
@@ -56,14 +62,18 @@ def refuses(recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int)
 
 
 def _refuses_model(model: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> str | None:
-    """Ask a process of its own, as a user's code may end the one that it runs in."""
+    """Ask a process of its own, as a user's code may end the one that it runs in; once for a network and its code."""
+    try:
+        code = model_code_digest(model)
+    except ModelError:  # Its file cannot be had, which is torch's to report.
+        return "the network cannot be built"
     job = json.dumps([model.model_dump(), image_shape, num_classes])
-    if job not in _COMPARED:
-        _COMPARED[job] = _compared(job)
-    return _COMPARED[job]
+    if (job, code) not in _COMPARED:
+        _COMPARED[job, code] = _compared(model.name, job)
+    return _COMPARED[job, code]
 
 
-def _compared(job: str) -> str | None:
+def _compared(name: str, job: str) -> str | None:
     try:
         done = subprocess.run(
             processes.command("paribus.engines.native.comparison"),
@@ -77,7 +87,11 @@ def _compared(job: str) -> str | None:
     except subprocess.CalledProcessError:
         return _ENDS
     except subprocess.TimeoutExpired:
-        return f"the network is not built and compared within {LONGEST_S} s"
+        raise ConfigError(
+            f"A network of yours must be built and compared with the native engine's kernels within {LONGEST_S} s, but "
+            f"`{name}` took longer, so that no engine can be chosen for it. See what its file waits for, try again "
+            'when the machine is less busy, or choose: `train.engine = "torch"` in the experiment, or --engine torch.'
+        ) from None
     try:
         reason: str | None = json.loads(done.stdout.rpartition("\n")[2])
     except json.JSONDecodeError:  # It ended well, but before it had anything to say.
@@ -85,5 +99,5 @@ def _compared(job: str) -> str | None:
     return reason
 
 
-_COMPARED: dict[str, str | None] = {}
+_COMPARED: dict[tuple[str, str | None], str | None] = {}
 _ENDS = "the network ends the process that compares it"
