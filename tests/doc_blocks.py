@@ -98,7 +98,8 @@ def keys(name: str) -> str:
     """What the keys of a table can be."""
     table = TABLES[name]
     lines = [f"| `{name.partition('/')[0]}.` | can be, the default first |", "|---|---|"]
-    lines += [f"| `{key}` | {words.replace('|', 'or')} |" for key, words in table.told().items()]
+    told = {key: NEEDED.get(f"{name}.{key}", words.replace("|", "or")) for key, words in table.told().items()}
+    lines += [f"| `{key}` | {words} |" for key, words in told.items()]
     prose = inspect.cleandoc(table.__doc__ or "").replace("``", "`")
     return "\n".join(lines) + f"\n\n{prose}\n"
 
@@ -183,7 +184,7 @@ def smallest(name: str) -> str:
     lines = ["| seeds | " + " | ".join(f"{count(size, 'test image')}" for size in sizes) + " |", "|---" * 4 + "|"]
     for seeds in (2, 3, 5, 10, 20, 50):
         experiment = Experiment.load(path, [f"experiment.seeds={seeds}"])
-        found = [detectable(experiment, size, {}).difference for size in sizes]
+        found = [detectable(experiment, size, {}).differences[seeds] for size in sizes]
         lines.append(f"| {seeds} | " + " | ".join(difference(each, "test_accuracy")[1:] for each in found) + " |")
     return "\n".join(lines) + "\n"
 
@@ -224,6 +225,10 @@ TABLES: dict[str, type[Table]] = {
 }
 
 
+NEEDED = {"optim.lr": "needed, but for lbfgs"}
+"""Keys that are needed but where something else stands."""
+
+
 def commands(_: str) -> str:
     """Every command with its arguments and options, in the words of its help."""
     group: Any = typer.main.get_command(app)
@@ -234,13 +239,18 @@ def commands(_: str) -> str:
 def _command(name: str, command: Any) -> Iterator[str]:
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     yield f"## {name}\n"
-    yield f"`{' '.join([name, *(each.metavar for each in arguments)])}`: {' '.join(command.help.split())}\n"
+    yield f"`{' '.join([name, *map(_value, arguments)])}`: {' '.join(command.help.split())}\n"
     for each in command.params:
         usage = [] if each in arguments else [max(each.opts, key=len)]
-        usage += [] if getattr(each, "is_flag", False) else [each.metavar]
+        usage += [] if getattr(each, "is_flag", False) else [_value(each)]
         needed = " Must be given." if each.required and each not in arguments else ""
-        yield f"- `{' '.join(usage)}`: {' '.join(each.help.split())}{needed}"
+        default = "" if each.default is None or getattr(each, "is_flag", False) else f" [{each.default}]"
+        yield f"- `{' '.join(usage)}`: {' '.join(each.help.split())}{needed}{default}"
     yield ""
+
+
+def _value(parameter: Any) -> str:
+    return f"{parameter.metavar}{'...' if parameter.nargs == -1 else ''}"
 
 
 BLOCKS = {

@@ -162,7 +162,7 @@ def unexplained(sentence: Mapping[str, Any]) -> list[str]:
     """Return the numbers of a sentence, outside code, that its evidence does not give."""
     evidence = sentence["evidence"]
     text = without_durations(re.sub(r"`[^`]*`", "", sentence["text"]), evidence)
-    text = text.replace("95 % interval", "").replace("Diverged runs", "")
+    text = text.replace("95 % interval", "").replace("Diverged runs", "").replace(wording.NONE_WOULD, "")
     for key, words in FIXED.items():
         text = text.replace(words, "") if any(item["key"] == key for item in evidence) else text
     if "below 0.001" in text:
@@ -217,6 +217,8 @@ def candidates(evidence: Sequence[Mapping[str, Any]]) -> Iterator[float]:
             yield from (100 * value for value in (*known, mean))
         if "ratio" in key:
             yield float(f"{mean:.2g}")
+        if key.endswith("_needed"):  # Of seeds or images; all that is said is about how many.
+            yield from (math.ceil(value / (step := 10 ** max(0, len(f"{value:.0f}") - 2))) * step for value in known)
         if ">=" in key:
             yield 100 * float(key.partition(">=")[2])
 

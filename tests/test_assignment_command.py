@@ -112,6 +112,7 @@ def test_all_that_is_missing_is_told_at_once_before_anything_trains(tmp_path: Pa
     assert "\n- for sign-digits and sign-digits-people: Sign language digits must be in one" in said
     assert "\n- for dogs-vs-cats, sign-digits and sign-digits-people: `mobilenetv2_100.tf_in1k` must be" in said
     assert "Put `mobilenetv1_100.tf_in1k.json` and the file it names into a folder" in said
+    assert "No hub has it: docs/how-to/assignment.md says what it was made of, and what will do instead." in said
     assert "--set" not in said and "timm" not in said
     assert said.endswith("Put them there and run the same command again.")
     assert not (tmp_path / "results").exists()

@@ -242,5 +242,7 @@ def test_only_fired_errors_forbid_and_only_where_they_fire() -> None:
     assert not checks.forbids(Finding("P004", "fired", "question relu", ""), relu, "relu")
     assert checks.forbids(Finding("P013", "fired", "relu", ""), relu, "relu")
     assert not checks.forbids(Finding("P013", "fired", "lr-1", ""), relu, "relu")
-    assert checks.forbids(Finding("P012", "fired", "control", ""), relu, "relu")
+    assert checks.forbids(Finding("P023", "fired", "control", ""), relu, "relu")
+    assert checks.forbids(Finding("P012", "fired", "control", ""), relu, "control")
+    assert not checks.forbids(Finding("P012", "fired", "control", ""), relu, "control-retuned")
     assert checks.forbids(Finding("P012", "fired", WHOLE, ""), relu, "relu")

@@ -104,6 +104,16 @@ def test_checks_of_data_and_networks_fire_and_pass(
     assert [finding.outcome for finding in of(code, checks.measured(calm, fine))] == ["passed"]
 
 
+def test_too_few_images_are_told_for_the_seeds_that_an_arm_has() -> None:
+    experiment = design(RELU.replace("asks =", "seeds = 3\nasks ="), seeds=5)
+    few = replace(FINE_DATA, counts={"train": (50, 50), "test": (25, 25)})
+    found = fired("P022", checks.measured(experiment, Facts((few,))))
+    assert {arm: text.partition(" test images with ")[2][:7] for arm, text in found.items()} == {
+        "control": "5 seeds",
+        "relu": "3 seeds",
+    }
+
+
 @pytest.mark.parametrize("facts", [None, Facts()], ids=["no facts", "nothing seen"])
 def test_without_facts_no_check_of_them_applies(facts: Facts | None) -> None:
     findings = checks.measured(augmented(STRONG), facts)

@@ -15,6 +15,7 @@ import pytest
 
 from check_designs import RELU, SWEEP, design, fired, of
 from paribus import arms, checks, verdicts
+from paribus.checks import of_outcome
 from paribus.facts import Facts
 from paribus.metrics import cross_entropy
 from paribus.store import LayerProbe, Probes, Results, Run
@@ -192,7 +193,7 @@ OUTCOME_CASES: list[tuple[str, Make, Make, str, str]] = [
         "control",
         "lies below the published 95.00 to 99.00 %",
     ),
-    ("P011", _written(RELU, {"control": 0.9, "relu": 0.02}), FINE, "relu", "2 of 2 runs did no better"),
+    ("P011", _written(RELU, {"control": 0.9, "relu": 0.02}), FINE, "relu", "2 of 2 runs are not shown to do better"),
     ("P012", _written(RELU, {"control": 0.1, "relu": 0.9}), FINE, "control", "says nothing"),
     ("P013", _with_other_labels, FINE, "relu", "other images than the control"),
     (
@@ -359,10 +360,57 @@ def test_a_sweep_of_words_has_no_edge(tmp_path: Path) -> None:
     assert of("P008", checks.outcome(results))[0].outcome == "not applicable"
 
 
+def test_a_value_beyond_which_there_is_none_is_no_edge(tmp_path: Path) -> None:
+    for values, is_edge in (("0.0, 0.5, 0.9", False), ("0.3, 0.5, 0.9", True)):
+        sweep = SWEEP.replace("optim.lr", "optim.momentum").replace("0.01, 0.1, 1.0", values)
+        first = f"momentum-{values.partition(',')[0]}"
+        made = design(sweep, seeds=2)
+        best = next(name for name, arm in made.arms.items() if arm.recipe.optim.momentum == float(values[:3]))
+        results = write_results(tmp_path / first, made, dict.fromkeys(made.arms, 0.7) | {best: 0.97})
+        assert bool(fired("P008", checks.outcome(results))) == is_edge
+
+
 def test_one_collapsed_control_run_of_three_is_no_error(tmp_path: Path) -> None:
     experiment = design(RELU, seeds=3)
     results = write_results(tmp_path / "result", experiment, {"control": 0.9}, diverged=[("control", 0)])
     assert not fired("P012", checks.outcome(results))
+
+
+OWN_RATE = RELU.replace('"relu" }', '"relu", "optim.lr" = "retune" }').replace(
+    "arms.relu", 'together = [["model.activation", "optim.lr"]]\narms.relu'
+)
+
+
+def test_a_run_that_finds_what_is_rare_has_learned_something(tmp_path: Path) -> None:
+    """Of 270 images of one class and 30 of another, 93.3 % against 90 %: Wilson's interval reaches down to 90 %."""
+    results = _written(RELU, {"control": 0.9})(tmp_path / "result")
+    stored = arms.load(results)
+    labels = np.repeat([0, 1], [270, 30])
+    right = np.concatenate([np.ones(270), np.zeros(30)])
+    found, named = right.copy(), right.copy()
+    found[269:281] = [0, *[1] * 11]
+    named[269:271] = [0, 1]
+    for row, expected in ((found, False), (named, True), (right, True)):
+        each = {name: replace(arm, labels=labels, correct=np.stack([row] * 2)) for name, arm in stored.items()}
+        fired_at = {code: list(fired(code, checks.outcome(results, each))) for code in ("P011", "P012")}
+        assert fired_at == (
+            {"P011": ["control", "relu"], "P012": ["control"]} if expected else {"P011": [], "P012": []}
+        )
+
+
+def test_each_baseline_answers_for_its_own_comparisons(tmp_path: Path) -> None:
+    results = _written(RELU, {"control": 0.9})(tmp_path / "result")
+    good, experiment = arms.load(results)["control"], design(OWN_RATE, seeds=2)
+    assert experiment.baseline("relu") == "control-retuned"
+    stuck = replace(good, correct=np.stack([good.labels == 0] * 2).astype(float))
+    for dead in ("control", "control-retuned"):
+        other = {"control": good, "control-retuned": replace(good, name="control-retuned"), "relu": good}
+        other[dead] = replace(stuck, name=dead)
+        places = of_outcome.control_collapsed(experiment, other)
+        assert places is not None
+        ((where, message),) = places
+        assert where == dead
+        assert message.startswith(f"2 of 2 runs of the {'retuned ' * (dead != 'control')}control are not shown to do")
 
 
 def test_an_error_in_the_facts_makes_verdicts_invalid(tmp_path: Path) -> None:

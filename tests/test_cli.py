@@ -40,7 +40,7 @@ id = "relu"
 asks = "ReLU?"
 arms.relu = { "model.activation" = "relu" }
 """
-DETECTABLE = Detectable(12, 360, 7, 0.012, "Assumed: this and that.")
+DETECTABLE = Detectable({12: 0.012}, 360, 7, "Assumed: this and that.")
 LONG = (
     "Two arms were compared at one learning rate that was chosen for neither of them, which decides such comparisons."
 )

@@ -20,6 +20,7 @@ from paribus.launch import conduct
 from paribus.launch.conduct import RunOptions
 from paribus.store import Results
 from paribus.testing.synthetic import write_results
+from paribus.wording import NONE_WOULD, rounded_up, would_decide
 
 HEAD = """
 [experiment]
@@ -36,6 +37,7 @@ id = "q"
 asks = "What?"
 """
 RELU = 'arms.relu = { "model.activation" = "relu" }'
+MAX = 'arms.max = { "model.pooling" = "max" }'
 BATCH = 'arms.b512 = { "train.batch_size" = 512 }'
 OWN_RATE = 'arms.own = { "train.batch_size" = 512, "optim.lr" = 0.4 }\ntogether = [["train.batch_size", "optim.lr"]]'
 LONG = 'arms.long = { "train.epochs" = 12 }'
@@ -120,12 +122,30 @@ def test_seeds_that_decide_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
     results = write(RELU, 5, {"control": 0.9, "relu": 0.91}, test_examples=2000)
     content = verdicts.compute(results)
     (comparison,) = content["questions"][0]["comparisons"]
-    needed = comparison["seeds_needed"]
+    needed = rounded_up(comparison["seeds_needed"])
     assert comparison["verdict"] == "undecided"
     assert needed > 5
     text = last(results)
     assert f"--set experiment.seeds={needed}` has seeds enough to decide about `relu`." in text
     assert asked_for(text, monkeypatch).seeds == tuple(range(needed))
+
+
+@pytest.mark.parametrize(
+    ("needed", "seeds", "decided"),
+    [
+        ((406, 409), 410, "`relu` and `max`"),
+        ((406, 411), 410, "`relu`"),
+        ((991, 12), 12, "`max`"),
+        ((6, 991), 6, "`relu`"),
+    ],
+)
+def test_seeds_are_rounded_up_as_the_verdict_tells_them(needed: tuple[int, int], seeds: int, decided: str) -> None:
+    """And every arm is named about which so many decide."""
+    results = settle(write(f"{RELU}\n{MAX}", 5, {"control": 0.9}))
+    changes = [{"verdict": "undecided", "seeds_needed": each, "test_images_needed": None} for each in needed]
+    text = next_after(results, verdicts.compute(results), *changes)
+    assert text.endswith(f"--set experiment.seeds={seeds}` has seeds enough to decide about {decided}.")
+    assert would_decide(min(needed), None) == f"about {seeds} seeds would decide"
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(1, (0, 1, 2, 3, 4)), ([7, 2], (7, 2, 0, 1, 3))])
@@ -215,18 +235,18 @@ def test_more_test_images_are_no_setting() -> None:
     results = settle(write(RELU, 5, {"control": 0.9}))
     content = verdicts.compute(results)
     needs = {"verdict": "undecided", "seeds_needed": None}
-    for images, expected in ((900, "only more test images would decide"), (None, "more of the same would not decide")):
+    for images, expected in ((900, "only more test images would decide"), (None, f"{NONE_WOULD} would decide")):
         assert next_after(results, content, needs | {"test_images_needed": images}) == (
             f"Next: nothing to run; {expected} about `relu`."
         )
 
 
-def next_after(results: Results, content: dict[str, Any], changes: Mapping[str, Any]) -> str:
+def next_after(results: Results, content: dict[str, Any], *changes: Mapping[str, Any]) -> str:
     from paribus import arms
     from paribus.commentary import Material, comment
 
     entry = dict(content["questions"][0])
-    entry["comparisons"] = [entry["comparisons"][0] | changes]
+    entry["comparisons"] = [each | change for each, change in zip(entry["comparisons"], changes, strict=True)]
     material = Material(results.experiment.questions[0], entry, results.experiment, arms.load(results), [])
     return comment(material)[-1].text
 

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from sklearn.datasets import load_digits
 
 from doc_blocks import BLOCKS, GALLERY, verdicts_of
-from paribus import experiments
+from paribus import errors, experiments
 from paribus.assignment.stored import FOLDER as ASSIGNMENT
 from paribus.assignment.stored import Stored
 from paribus.assignment.write import write
+from paribus.cli.commands import ERROR_FIRED, UNREADABLE, app
 from paribus.cli.tables import show_verdicts
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment
 from paribus.wording import count, difference, interval, percent, unit, verdict
@@ -217,6 +219,38 @@ def test_the_renewal_has_teeth() -> None:
     page = f"<!-- arms {name}: begin -->\nold\n<!-- end -->\n"
     assert "old" not in renewed(page)
     assert "| control | - |" in renewed(page)
+
+
+def test_the_page_on_commands_tells_every_default_and_what_may_be_given_more_than_once() -> None:
+    """What the help appends by itself: `[default: auto]`, and `...` behind an argument."""
+    group: Any = typer.main.get_command(app)
+    page = BLOCKS["commands"]("all")
+    for name, command in group.commands.items():
+        (section,) = re.findall(rf"^## paribus {name}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+        with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as stream:
+            command.main(["--help"], prog_name=name)
+        printed = " ".join(stream.getvalue().split())
+        for default in re.findall(r"\[default: ([^\]]+)\]", printed):
+            assert f"[{default}]" in section, name
+        for several in re.findall(r"\{(\w+)\}\.\.\.", printed):
+            assert f"`{several}...`" in section, name
+    assert "[auto]" in page and "[results]" in page and "[127.0.0.1]" in page and "MODEL PATH...`" in page
+
+
+def test_the_page_on_commands_tells_every_exit_status() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    told = {int(status): words for status, words in re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE)}
+    assert sorted(told) == [0, 1, 2, 3, 130]
+    kinds = {
+        "a run": errors.RunError,
+        "an export": errors.ExportError,
+        "a sink": errors.TrackError,
+        "configuration": errors.ConfigError,
+        "data": errors.DataError,
+        "`paribus gate`": errors.GateError,
+    }
+    assert [words for words, kind in kinds.items() if words not in told[kind.exit_status]] == []
+    assert {ERROR_FIRED, UNREADABLE} == {2}
 
 
 def test_every_shipped_experiment_has_a_page() -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+import doc_blocks
 from paribus import checks, experiments, verdicts
 from paribus.checks import CHECKS
 from paribus.cli import main
+from paribus.config import OptimConfig
 from paribus.data import load_data
 from paribus.data.table import COLUMNS
 from paribus.errors import ConfigError, WeightsError
@@ -27,6 +29,7 @@ from paribus.transfer.weights import _Sidecar
 from test_surface import commands_in
 
 DOCS = Path(__file__).parents[1] / "docs"
+NEEDED = {"name": "sgd", "lr": 0.1, "weights": "somewhere.json", "epochs": 5}
 SMALL = [
     "experiment.seeds=2",
     "control.data.name=digits",
@@ -234,6 +237,45 @@ def test_the_page_on_experiment_files_has_every_key() -> None:
     assert {*reading._EXPERIMENT_KEYS, *reading._QUESTION_KEYS} <= written
     for table, model in Experiment.load(experiments.find("photos")).control.model_dump().items():
         assert [key for key in model if f"| `{key}` |" not in control and (table, key) != ("model", "name")] == []
+
+
+def test_a_key_that_is_off_may_be_left_out_and_only_the_rate_of_a_solver_may_besides() -> None:
+    tables = doc_blocks.TABLES.items()
+    off = [(name, table, key) for name, table in tables for key, told in table.told().items() if told == "off"]
+    assert len(off) > 10
+    for name, table, key in off:
+        given = {each: NEEDED[each] for each, told in table.told().items() if told == "needed"}
+        assert table.parse({**given, key: "off"}) == table.parse(given), f"{name}.{key}"
+    assert OptimConfig.parse({"name": "lbfgs"}).lr == 1
+    with pytest.raises(ConfigError, match="lr"):
+        OptimConfig.parse({"name": "adam"})
+
+
+def test_arms_are_written_in_each_form_that_the_page_shows() -> None:
+    head = fenced(page("how-to/teach"), "toml")[0].partition("[[question]]")[0] + '[[question]]\nid = "q"\nasks = "?"\n'
+    forms = (
+        'arms.long = { "train.epochs" = 100 }',
+        "arms.long = { train = { epochs = 100 } }",
+        "[question.arms.long]\ntrain = { epochs = 100 }",
+    )
+    assert {str(Experiment.parse(head + form).arms["long"].factors) for form in forms} == {"{'train.epochs': 100}"}
+
+
+@pytest.mark.parametrize("name", ["dogs-vs-cats", "sign-digits", "sign-digits-people"])
+def test_every_arm_has_weights_of_timm_as_the_page_says(name: str) -> None:
+    """The names are timm's, and no arm is left on weights that it does not have."""
+    import timm
+
+    (block,) = fenced(page(f"experiments/{name}"), "sh")
+    program, command, experiment, *words = shlex.split(block)
+    assert (program, command, experiment, words[::2]) == ("paribus", "run", name, ["--set"] * (len(words) // 2))
+    arms = Experiment.load(experiments.find(name), words[1::2]).arms
+    used = {(arm.recipe.model.options["weights"], arm.recipe.model.options["backbone"]) for arm in arms.values()}
+    assert {weights for weights, _ in used} <= {"hub", "none"}
+    assert [each for weights, each in used if weights == "hub" and each not in timm.list_pretrained()] == []
+    ours = {arm.recipe.model.options["weights"] for arm in Experiment.load(experiments.find(name)).arms.values()}
+    assert [each for each in ours - {"none"} if f"`{each}`" not in page("how-to/assignment")] == []
+    assert [each for each in ours - {"none"} if timm.list_pretrained(each)] == []
 
 
 def test_an_array_file_is_written_as_the_page_says(

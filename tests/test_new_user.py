@@ -128,7 +128,7 @@ def test_what_fires_can_be_had_explained_errors_first(capsys: pytest.CaptureFixt
 
 
 def test_a_plan_says_that_it_looked_at_the_design_only(capsys: pytest.CaptureFixture[str]) -> None:
-    found = Detectable(12, 360, 7, 0.012, "Assumed: this and that.")
+    found = Detectable({12: 0.012}, 360, 7, "Assumed: this and that.")
     show(Plan([PlannedArm("control", "torch-1", 3, 3, 3, 1.0)], 1, 1.0, [], found))
     last = "That was the design; `paribus check` looks at the data and the networks as well.\n"
     assert capsys.readouterr().out.endswith(f"No check fires.\n{last}")

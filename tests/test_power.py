@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ arms.relu = { "model.activation" = "relu" }
 
 
 def share_found(variances: Variances, design: tuple[int, int, int], true: float, repetitions: int = 400) -> float:
-    """How often the analysis finds a true difference in layouts drawn with these variances."""
+    """How often the analysis finds a true difference in layouts drawn with these variances, not of shares."""
     seeds, images, comparisons = design
     rng = np.random.default_rng(0)
     found = 0
@@ -49,10 +50,10 @@ def share_found(variances: Variances, design: tuple[int, int, int], true: float,
 @pytest.mark.parametrize(
     ("variances", "design"),
     [
-        (assumed(0.95), (10, 200, 1)),
-        (assumed(0.95), (10, 400, 7)),
-        (Variances(0.0, 0.01, 0.02), (5, 300, 3)),
-        (Variances(1e-4, 0.0, 0.01), (12, 300, 3)),
+        (replace(assumed(0.95), of_shares=False), (10, 200, 1)),
+        (replace(assumed(0.95), of_shares=False), (10, 400, 7)),
+        (Variances(0.0, 0.01, 0.02, of_shares=False), (5, 300, 3)),
+        (Variances(1e-4, 0.0, 0.01, of_shares=False), (12, 300, 3)),
     ],
 )
 def test_the_smallest_difference_is_found_with_the_promised_power(
@@ -71,7 +72,7 @@ def test_more_seeds_more_images_and_fewer_comparisons_show_smaller_differences(
     def smallest(variances: Variances, seeds: int, images: int, comparisons: int) -> float:
         return smallest_difference(variances, (seeds, images), 0.05 / comparisons)
 
-    variances, alike = Variances(seed, image, residual), Variances(0.0, image, residual)
+    variances, alike = (Variances(each, image, residual, of_shares=True) for each in (seed, 0.0))
     assert smallest(variances, seeds, images, 1) < smallest(variances, seeds, images, 4)
     assert smallest(variances, 2 * seeds, images, 4) <= smallest(variances, seeds, images, 4)
     # Where seeds differ, more images may leave fewer degrees of freedom.
@@ -88,13 +89,36 @@ def test_one_seed_shows_nothing() -> None:
 @pytest.mark.parametrize(("published", "accuracy"), [("", 0.95), ("published = [0.98, 0.99]", 0.985)])
 def test_without_runs_the_assumptions_are_told(published: str, accuracy: float) -> None:
     found = detectable(Experiment.parse(TEXT.replace("@published", published)), 1000, {})
-    assert found.difference == smallest_difference(assumed(accuracy), (5, 1000), 0.05)
+    assert found.differences == {5: smallest_difference(assumed(accuracy), (5, 1000), 0.05)}
     first, second = found.text.splitlines()
     assert first.startswith("Smallest difference that 5 seeds and 1,000 test images can show: about ")
     assert first.endswith(" points, at 80 % power, corrected for 1 comparison.")
     assert f"a control of {100 * accuracy:.2f} %" in second
     assert f"differ in {100 * (1 - accuracy):.2f} % of the images" in second
     assert ("the middle of what is published" in second) == bool(published)
+
+
+def test_arms_with_fewer_seeds_are_told_apart() -> None:
+    """No power is promised of seeds that no compared arm is trained with."""
+    few = ["experiment.seeds=20", "question.relu.seeds=3"]
+    assert list(detectable(Experiment.parse(TEXT.replace("@published", ""), few), 1000, {}).differences) == [3]
+    second = '[[question]]\nid = "max"\nasks = "Max?"\narms.max = { "model.pooling" = "max" }\n'
+    found = detectable(Experiment.parse(TEXT.replace("@published", "") + second, few), 1000, {})
+    assert list(found.differences) == [20, 3]
+    first, other, basis = found.text.splitlines()
+    assert first.startswith("Smallest difference that 20 seeds and 1,000 test images can show")
+    assert other.startswith("Smallest difference that 3 seeds and 1,000 test images can show")
+    assert basis == found.basis
+
+
+def test_an_arm_that_answers_like_its_control_has_no_variance_to_count(tmp_path: Path) -> None:
+    experiment = example_experiment(4, 2)
+    results = write_results(tmp_path / "result", experiment, {"control": 0.9})
+    stored = arms.load(results)
+    like = dict.fromkeys(stored, stored["control"])
+    assert detectable(experiment, 200, like).basis.startswith("Assumed")
+    one_apart = detectable(experiment, 200, like | {"relu": stored["relu"]})
+    assert one_apart.basis == "Rests on the variances of the finished runs: the median over 1 arm."
 
 
 def test_with_runs_their_variances_count(tmp_path: Path) -> None:
@@ -110,5 +134,5 @@ def test_with_runs_their_variances_count(tmp_path: Path) -> None:
         known = compared.variances
         assert known is not None
         each.append(smallest_difference(known, (4, 200), 0.05 / found.comparisons))
-    assert found.difference == pytest.approx(np.median(each))
+    assert found.differences == {4: pytest.approx(np.median(each))}
     assert found.comparisons == 5

@@ -202,6 +202,41 @@ def test_examples_that_are_all_answered_alike_bound_how_many_could_not_be() -> N
     assert seeds_needed(found, 0.1) == Needed(None, None)
 
 
+def test_one_answer_apart_says_no_more_than_none(spot: tuple[int, int] = (3, 7)) -> None:
+    """What a few answers vary by says nothing of a kind of example that is not among them."""
+    arm, control = np.ones((10, 100)), np.ones((10, 100))
+    none_apart = crossed(arm, control)
+    arm[spot] = 0
+    found = crossed(arm, control)
+    least = scipy_stats.binomtest(0, 100).proportion_ci(0.95, "exact").high
+    assert none_apart.ci95 == pytest.approx((-least, least))
+    assert found.ci95 == pytest.approx((-0.001 - least, -0.001 + least))
+    assert found.p == pytest.approx(2 * scipy_stats.norm.sf(0.001 / least * scipy_stats.norm.isf(0.025)), abs=0.02)
+    assert equivalence(found, least) > 0.05
+    assert equivalence(found, least + 0.001) == pytest.approx(0.05)
+    # Of a loss, whose values are no shares, the spread alone decides.
+    assert crossed(arm - 0.5, control - 0.5).ci95 == pytest.approx((-0.001, -0.001), abs=0.003)
+
+
+def test_a_rare_kind_of_example_is_seldom_called_equivalent() -> None:
+    """One example in 50 is always wrong in the arm alone: of 400 experiments, more than 31 once in 1,000 times."""
+    rng, equivalent = np.random.default_rng(5), 0
+    for _ in range(400):
+        common = rng.random((2, 10, 100)) > 0.01 + 0.4 * (rng.random(100) < 0.1)
+        arm = common[0] & (rng.random(100) >= 0.02)
+        equivalent += equivalence(crossed(arm, common[1]), 0.02 * float(common[0].mean())) <= 0.05
+    assert equivalent <= 31
+
+
+def test_no_number_of_seeds_narrows_an_interval_below_what_examples_leave_unseen() -> None:
+    arm, control = np.ones((5, 100)), np.ones((5, 100))
+    arm[3, 7] = 0
+    needed = seeds_needed(crossed(arm, control), 0.02)
+    assert needed.seeds is None
+    assert needed.test_images is not None
+    assert 100 < needed.test_images < 1000
+
+
 def test_one_seed_is_mcnemar_over_examples_for_correctness_and_t_for_loss() -> None:
     arm, control = np.zeros((1, 40)), np.zeros((1, 40))
     arm[0, :9] = control[0, 8:11] = 1
@@ -342,7 +377,7 @@ def _measured(difference: float, seed: float, example: float, rest: float) -> Cr
         (0, 1),
         0.5,
         "crossed",
-        variances=stats.Variances(seed, example, rest),
+        variances=stats.Variances(seed, example, rest, of_shares=False),
     )
 
 
@@ -373,7 +408,7 @@ def test_seeds_needed_is_the_least_number() -> None:
     measured = _measured(0.3, 0.1, 0.2, 1.0)
     needed = seeds_needed(measured, 0.05).seeds
     assert needed is not None
-    variances = stats.Variances(0.1, 0.2, 1.0)
+    variances = stats.Variances(0.1, 0.2, 1.0, of_shares=False)
     assert stats.power_to_find(0.3, variances, (needed, 1000), 0.05) >= stats.POWER
     assert stats.power_to_find(0.3, variances, (needed - 1, 1000), 0.05) < stats.POWER
     stricter = seeds_needed(measured, 0.05, alpha=0.05 / 7).seeds

@@ -119,7 +119,7 @@ def test_equivalent_within_the_margin(write: Write) -> None:
 
 
 def test_undecided_says_what_would_decide(write: Write) -> None:
-    content = verdicts.compute(write(small(seeds=3), {"control": 0.9, "relu": 0.915}, test_examples=150))
+    content = verdicts.compute(write(small(seeds=3), {"control": 0.9, "relu": 0.93}, test_examples=400))
     found = comparison(content, "relu", "relu")
     assert found["verdict"] == "undecided"
     assert found["reason"].startswith("Neither a difference")
@@ -256,6 +256,29 @@ def test_a_sweep_without_runs_has_no_best(write: Write) -> None:
     content = verdicts.compute(write(experiment, {"control": 0.9}, missing=missing))
     assert content["questions"][2]["sweep"]["best"] is None
     assert "none can be called the best" in content["questions"][2]["sweep"]["reason"]
+
+
+def test_a_sweep_goes_by_the_seeds_that_its_values_share(write: Write) -> None:
+    """Here seeds 0 and 1 have harder validation images than the others, which the control alone has."""
+    missing = [(arm, seed) for arm in ("lr-0.01", "lr-1") for seed in (2, 3, 4)]
+    results = write(small(), {"control": 0.9}, missing=missing)
+    stored = arms.load(results)
+    figures = {"control": (0.7, 0.7, 0.99, 0.99, 0.99), "lr-0.01": (0.75, 0.75), "lr-1": (0.6, 0.6)}
+    for name, values in figures.items():
+        runs = [
+            dataclasses.replace(run, epochs=tuple(dataclasses.replace(each, val_accuracy=value) for each in run.epochs))
+            for run, value in zip(stored[name].runs, values, strict=True)
+        ]
+        stored[name] = dataclasses.replace(stored[name], runs=tuple(runs))
+    entry = arms.sweep(results.experiment.questions[2], results.experiment, stored)
+    assert entry["best"] == "lr-0.01"
+    assert [row["val_accuracy"] for row in entry["values"]] == pytest.approx([0.75, 0.7, 0.6])
+    apart = stored | {"lr-1": dataclasses.replace(stored["lr-1"], runs=stored["control"].runs[2:])}
+    entry = arms.sweep(results.experiment.questions[2], results.experiment, apart)
+    assert (entry["best"], entry["reason"]) == (
+        None,
+        "The values that ran have no seed in common, so none can be called the best.",
+    )
 
 
 def test_a_sweep_goes_by_val_and_not_by_test(write: Write) -> None:

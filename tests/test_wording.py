@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paribus import wording
+from paribus import stats, wording
 from paribus.experiment import METRICS, Metric
 
 
@@ -138,7 +138,11 @@ def test_settings_are_written_as_in_the_file() -> None:
 def test_what_would_decide() -> None:
     assert wording.would_decide(12, 3000) == "about 12 seeds or 3,000 test images would decide"
     assert wording.would_decide(None, 3000) == "about 3,000 test images would decide"
-    assert wording.would_decide(None, None) == "neither more seeds nor more test images alone would decide"
+    assert wording.would_decide(763, 32_677) == "about 770 seeds or 33,000 test images would decide"
+    assert wording.would_decide(990, 9_901) == "about 990 seeds or 10,000 test images would decide"
+    assert wording.would_decide(None, None) == f"{wording.NONE_WOULD} would decide"
+    most = f"neither {stats.MOST_SEEDS:,} seeds nor {stats.MOST_IMAGES / 1e6:.0f} million test images alone"
+    assert most == wording.NONE_WOULD
 
 
 def test_a_verdict_is_told_with_what_would_settle_it_or_why_there_is_none() -> None:
@@ -151,7 +155,7 @@ def test_a_verdict_is_told_with_what_would_settle_it_or_why_there_is_none() -> N
     both = open_ | {"test_images_needed": 650}
     assert wording.verdict(both) == "undecided (about 22 seeds or 650 test images would decide)"
     neither = open_ | {"seeds_needed": None}
-    assert wording.verdict(neither) == "undecided (neither more seeds nor more test images alone would decide)"
+    assert wording.verdict(neither) == f"undecided ({wording.NONE_WOULD} would decide)"
     alone = neither | {"p_equivalence": None, "reason": "One seed cannot tell the change from luck. Run 3."}
     assert wording.verdict(alone) == "undecided (one seed cannot tell the change from luck)"
     assert wording.verdict_note(alone) == alone["reason"]

@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 Floats = npt.NDArray[Any]
 SHARED = 0.8  # Standard deviation of the difficulty that all runs share; all but the seed effect adds up to variance 1.
 COMPARISONS = 7
+SLIPS = 0.005  # Of the images that a run gets wrong by itself, where rare kinds are looked at.
 FEW_ERRORS = 10  # Below that many wrong answers per run, too few images differ for any normal approximation.
 
 
@@ -132,8 +133,29 @@ def false_equivalence(rng: np.random.Generator, case: Case, repeats: int) -> dic
     for _ in range(repeats):
         control, arm = experiment(rng, case, [case.accuracy, case.accuracy + margin])
         found = crossed(arm, control)
-        false += found.error is not None and equivalence(found, margin) <= LEVEL
+        false += found.ci95 is not None and equivalence(found, margin) <= LEVEL
     return case.row | {"repeats": repeats, "margin": margin, "equivalent": false / repeats}
+
+
+def rare(rng: np.random.Generator, seeds: int, images: int, expected: int, repeats: int) -> dict[str, Any]:
+    """Share of intervals that hold the truth, and of false equivalences, where the arm alone gets a rare kind wrong.
+
+    Of so many images, `expected` of that kind are to be expected. Runs are otherwise nearly alike, the hardest case:
+    twelve images are wrong in all of them, and each run gets one in 200 of the others wrong by itself. The margin is
+    the true difference.
+    """
+    margin = expected / images * (images - FEW_ERRORS - 2) / images * (1 - SLIPS)
+    held, equivalent = 0, 0
+    for _ in range(repeats):
+        hard = np.arange(images) < FEW_ERRORS + 2
+        kind = (rng.random(images) < expected / images) & ~hard
+        control, arm = ((rng.random((seeds, images)) >= SLIPS) & ~hard for _ in range(2))
+        found = crossed(arm & ~kind, control)
+        assert found.ci95 is not None
+        held += found.ci95[0] <= -margin <= found.ci95[1]
+        equivalent += equivalence(found, margin) <= LEVEL
+    row = {"seeds": seeds, "images": images, "expected": expected, "repeats": repeats}
+    return row | {"coverage": held / repeats, "equivalent": equivalent / repeats}
 
 
 def power(rng: np.random.Generator, case: Case, repeats: int) -> dict[str, Any]:
@@ -166,6 +188,7 @@ def _variances(rng: np.random.Generator, case: Case) -> Variances:
         float(np.mean([each.variances.seed for each in found])),
         float(np.mean([each.variances.example for each in found])),
         float(np.mean([each.variances.residual for each in found])),
+        of_shares=True,
     )
 
 
@@ -193,6 +216,8 @@ def main() -> None:
         "equivalence": (false_equivalence, [c for c in cases((0.9, 0.99)) if c.images in (300, 2000)], repeats // 2),
         "power": (power, [c for c in cases((0.9, 0.99)) if c.images in (300, 2000)], repeats // 2),
     }
+    kinds = [(n, m, expected) for n in SEEDS for m in (100, 300, 2000) for expected in (1, 2, 3)]
+    _write("rare", [rare(rng, *design, repeats) for design in kinds])
     for name, (measure, todo, times) in plans.items():
         rows = [measure(rng, case, times if case.images < 10_000 else times // 2) for case in todo]
         _write(name, rows)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from paribus.power import assumed
 from paribus.report.canvas import svg
 from paribus.report.figures import Dots, looks, seed_dots
-from paribus.stats import LEVEL, paired_by_seed, power_to_find, wilson
+from paribus.stats import LEVEL, paired_by_seed, power_to_find, unseen_share, wilson
 from paribus.wording import difference, interval, p_value, percent
 
 if TYPE_CHECKING:
@@ -213,6 +213,9 @@ def facts() -> dict[str, str]:
         "same": _ends(comparison("momentum-retuned")["ci95"], 1),
         "level": f"{LEVEL:g}",
         "by chance": f"{LEVEL:.0%}".replace("%", " %"),
+        "unseen": f"that {100 * unseen_share(50):.0f} % of all images",
+        "least widths": f"{100 * unseen_share(50):.0f} points to either side on 50 images, "
+        f"{100 * unseen_share(300):.1f} on 300, {100 * unseen_share(10_000):.2f} on 10,000",
         "comparisons": f"{family} comparisons",
         "any by chance": f"{1 - (1 - LEVEL) ** family:.0%}".replace("%", " %"),
         "strictest": f"{LEVEL:g} / {family} = {LEVEL / family:.4f}",

@@ -209,20 +209,35 @@ def val_figures(runs: Sequence[Run | TuningRun]) -> list[tuple[float, float]]:
     return figures
 
 
+def with_shared_seeds(question: Question, runs: Mapping[str, Sequence[Run]]) -> dict[str, tuple[Run, ...]]:
+    """Return the runs of a sweep's values whose seed all values that ran at all have.
+
+    A seed draws its own validation images, so means over different seeds are not of one kind.
+    """
+    ran = {name: runs[name] for name in question.arms if runs[name]}
+    seeds = [{run.result.seed for run in each} for each in ran.values()]
+    shared = set.intersection(*seeds) if seeds else set()
+    return {name: tuple(run for run in each if run.result.seed in shared) for name, each in ran.items()}
+
+
 def best_on_val(question: Question, arms: Mapping[str, ArmRuns]) -> str | None:
-    """Return the arm of a sweep that is best on val, None where no arm has val figures.
+    """Return the arm of a sweep that is best on val over the seeds that all have, None where none has val figures.
 
     The highest mean val accuracy wins, ties go to the lowest mean val loss, then to the first value; where the
     question is about the test loss, val loss comes before val accuracy.
     """
     ranked = []
-    for place, name in enumerate(question.arms):
-        figures = val_figures(arms[name].runs)
+    for place, (name, runs) in enumerate(with_shared_seeds(question, _runs(arms)).items()):
+        figures = val_figures(runs)
         if figures:
             accuracy, loss = (float(mean) for mean in np.mean(figures, axis=0))
             keys = (-accuracy, loss) if question.metric == "test_accuracy" else (loss, -accuracy)
-            ranked.append((*keys, place))
-    return question.arms[min(ranked)[-1]] if ranked else None
+            ranked.append((*keys, place, name))
+    return min(ranked)[-1] if ranked else None
+
+
+def _runs(arms: Mapping[str, ArmRuns]) -> dict[str, tuple[Run, ...]]:
+    return {name: arm.runs for name, arm in arms.items()}
 
 
 def sweep(question: Question, experiment: Experiment, arms: Mapping[str, ArmRuns]) -> dict[str, Any]:
@@ -230,12 +245,15 @@ def sweep(question: Question, experiment: Experiment, arms: Mapping[str, ArmRuns
     assert question.factor is not None
     best = best_on_val(question, arms)
     reason = None
-    if best is None:
+    shared = with_shared_seeds(question, _runs(arms))
+    if best is None and any(val_figures(arms[name].runs) for name in shared):
+        reason = "The values that ran have no seed in common, so none can be called the best."
+    elif best is None:
         reason = "No value has a run with a validation figure, so none can be called the best."
     elif best == CONTROL:
         reason = "The control's own value is the best on val, so there is nothing to compare it with."
     rows = []
     for name in question.arms:
         row = {"value": experiment.arms[name].recipe.factor(question.factor), "arm": name}
-        rows.append(row | summary(arms[name]) | {"val_accuracy": val_accuracy(arms[name].runs)})
+        rows.append(row | summary(arms[name]) | {"val_accuracy": val_accuracy(shared.get(name, ()))})
     return {"factor": question.factor, "values": rows, "best": best, "chosen_on": "val", "reason": reason}

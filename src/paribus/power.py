@@ -25,23 +25,28 @@ _OF_THE_SEED = 0.1
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest difference that can be shown, a fraction or None where none can, and what it rests on."""
+    """The smallest difference that can be shown by number of seeds, a fraction or None where none can, and what that
+    rests on.
+    """
 
-    seeds: int
+    differences: Mapping[int, float | None]
     images: int
     comparisons: int
-    difference: float | None
     basis: str
 
     @property
     def text(self) -> str:
-        """Both in one line each."""
-        design = f"{count(self.seeds, 'seed')} and {count(self.images, 'test image')}"
-        if self.difference is None:
+        """A line for each number of seeds that arms are compared with, and one on what they rest on."""
+        lines = [self._line(seeds, smallest) for seeds, smallest in self.differences.items()]
+        return "\n".join(lines if set(self.differences.values()) == {None} else [*lines, self.basis])
+
+    def _line(self, seeds: int, smallest: float | None) -> str:
+        design = f"{count(seeds, 'seed')} and {count(self.images, 'test image')}"
+        if smallest is None:
             return f"No difference can be shown with {design}: one seed has no spread to judge by."
-        smallest = f"{difference(self.difference, 'test_accuracy').lstrip('+')} {unit('test_accuracy')}"
+        points = f"{difference(smallest, 'test_accuracy').lstrip('+')} {unit('test_accuracy')}"
         level = f"at {100 * POWER:.0f} % power, corrected for {count(self.comparisons, 'comparison')}"
-        return f"Smallest difference that {design} can show: about {smallest}, {level}.\n{self.basis}"
+        return f"Smallest difference that {design} can show: about {points}, {level}."
 
 
 def detectable(experiment: Experiment, images: int, arms: Mapping[str, ArmRuns]) -> Detectable:
@@ -52,44 +57,48 @@ def detectable(experiment: Experiment, images: int, arms: Mapping[str, ArmRuns])
         images: Number of test images, at least 2.
         arms: Finished runs by arm, as many as there are; an arm needs two seeds in common with its control to count.
     """
-    seeds, comparisons = len(experiment.seeds), max(1, comparisons_planned(experiment))
-    measured = _measured(experiment, arms)
-    if measured:
-        found = [_smallest(each, experiment, images) for each in measured]
-        basis = f"Rests on the variances of the finished runs: the median over {count(len(found), 'arm')}."
-        known = [each for each in found if each is not None]
-        return Detectable(seeds, images, comparisons, median(known) if known else None, basis)
-    accuracy = expected_accuracy(experiment)
-    why = "" if experiment.published is None else ", the middle of what is published"
-    basis = (
-        f"Assumed, as no runs are there to measure: a control of {percent(accuracy)} %{why}, and two runs of one "
-        f"recipe that differ in {percent(1 - accuracy)} % of the images and by "
-        f"{percent(_OF_THE_SEED * (1 - accuracy))} points beyond them."
-    )
-    smallest = _smallest(assumed(accuracy), experiment, images)
-    return Detectable(seeds, images, comparisons, smallest, basis)
+    comparisons = max(1, comparisons_planned(experiment))
+    variances = _measured(experiment, arms)
+    if variances:
+        basis = f"Rests on the variances of the finished runs: the median over {count(len(variances), 'arm')}."
+    else:
+        accuracy = expected_accuracy(experiment)
+        variances = [assumed(accuracy)]
+        why = "" if experiment.published is None else ", the middle of what is published"
+        basis = (
+            f"Assumed, as no runs are there to measure: a control of {percent(accuracy)} %{why}, and two runs of one "
+            f"recipe that differ in {percent(1 - accuracy)} % of the images and by "
+            f"{percent(_OF_THE_SEED * (1 - accuracy))} points beyond them."
+        )
+
+    def smallest(seeds: int) -> float | None:
+        if seeds < 2:
+            return None
+        return median(smallest_difference(each, (seeds, images), LEVEL / comparisons) for each in variances)
+
+    numbers = {len(experiment.seeds_of(name)) for name in _compared(experiment)} or {len(experiment.seeds)}
+    return Detectable({seeds: smallest(seeds) for seeds in sorted(numbers, reverse=True)}, images, comparisons, basis)
 
 
 def assumed(accuracy: float) -> Variances:
     """Return what is assumed of the difference of two arms where the control has that accuracy (a fraction)."""
     error = 1 - accuracy
-    return Variances((_OF_THE_SEED * error) ** 2, _OF_THE_IMAGE * error, (1 - _OF_THE_IMAGE) * error)
+    return Variances((_OF_THE_SEED * error) ** 2, _OF_THE_IMAGE * error, (1 - _OF_THE_IMAGE) * error, of_shares=True)
 
 
-def _smallest(variances: Variances, experiment: Experiment, images: int) -> float | None:
-    """The difference in question, None with one seed, which shows none."""
-    seeds, comparisons = len(experiment.seeds), max(1, comparisons_planned(experiment))
-    return smallest_difference(variances, (seeds, images), LEVEL / comparisons) if seeds > 1 else None
-
-
-def _measured(experiment: Experiment, arms: Mapping[str, ArmRuns]) -> list[Variances]:
-    """The variances of every arm that is to be compared and shares two seeds and the test images with its control.
+def _compared(experiment: Experiment) -> list[str]:
+    """The arms that are to be compared with a control.
 
     The values of a sweep count only where nothing else is compared: a rate far too high or low varies like no other.
     """
     asked = [question for question in experiment.questions if question.kind == "compare"] or experiment.questions
+    return list(dict.fromkeys(name for question in asked for name in question.arms if name != CONTROL))
+
+
+def _measured(experiment: Experiment, arms: Mapping[str, ArmRuns]) -> list[Variances]:
+    """The variances of every arm that shares two seeds and the test images with its control, and differs from it."""
     found = []
-    for name in dict.fromkeys(name for question in asked for name in question.arms if name != CONTROL):
+    for name in _compared(experiment):
         arm, against = arms.get(name), arms.get(experiment.baseline(name))
         if arm is None or against is None or not arm.is_paired_with(against):
             continue
@@ -97,6 +106,6 @@ def _measured(experiment: Experiment, arms: Mapping[str, ArmRuns]) -> list[Varia
         if len(seeds) < 2:
             continue
         compared = crossed(arm.scores("test_accuracy", seeds), against.scores("test_accuracy", seeds))
-        assert compared.variances is not None  # Two seeds at least.
-        found.append(compared.variances)
+        if compared.error is not None and compared.variances is not None:
+            found.append(compared.variances)
     return found

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from paribus.experiment import Metric
 
 NOTHING = "\u2013"  # An en dash.
+NONE_WOULD = "neither 1,000 seeds nor 10 million test images alone"
+"""Where `paribus.stats` ends looking for what would decide."""
 _MINUS = "\u2212"
 _MOST_DECIMALS = 6
 
@@ -119,11 +121,18 @@ def setting(value: Any) -> str:
 
 
 def would_decide(seeds: int | None, test_images: int | None) -> str:
-    """Return what would decide an open comparison; None where no number of them would."""
-    ways = [count(number, noun) for number, noun in ((seeds, "seed"), (test_images, "test image")) if number]
+    """Return what would decide an open comparison, rounded up to two digits; None where no number of them would."""
+    needed = ((seeds, "seed"), (test_images, "test image"))
+    ways = [count(rounded_up(number), noun) for number, noun in needed if number]
     if not ways:
-        return "neither more seeds nor more test images alone would decide"
+        return f"{NONE_WOULD} would decide"
     return f"about {' or '.join(ways)} would decide"
+
+
+def rounded_up(number: int) -> int:
+    """Return an estimated number with two digits, as `would_decide` tells it: 410 for 406."""
+    step: int = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // step) * step
 
 
 def verdict_note(comparison: Mapping[str, Any]) -> str:

@@ -74,7 +74,8 @@ def _refusal_of_weights(model: ModelConfig) -> str:
         find_weights(
             weights,
             model.options["backbone"],
-            instead=f"Put `{weights}.json` and the file it names into a folder, and let PARIBUS_WEIGHTS name that.",
+            instead=f"No hub has it: docs/how-to/assignment.md says what it was made of, and what will do instead. Put "
+            f"`{weights}.json` and the file it names into a folder, and let PARIBUS_WEIGHTS name that.",
         )
     except WeightsError as error:
         return str(error)

@@ -92,8 +92,13 @@ def outcome(results: Results, arms: Arms | None = None) -> list[Finding]:
 
 
 def forbids(finding: Finding, question: Question, arm: str) -> bool:
-    """Whether a finding makes the verdict on an arm of a question invalid."""
-    touched = finding.where in (WHOLE, of_question(question), arm, CONTROL)
+    """Whether a finding makes the verdict on an arm of a question invalid, where an arm is one side of a comparison.
+
+    What is wrong with the control is wrong with all that is built on it, but for P012: another baseline may have
+    learned.
+    """
+    everywhere = (WHOLE,) if finding.code == "P012" else (WHOLE, CONTROL)
+    touched = finding.where in (*everywhere, of_question(question), arm)
     return finding.outcome == "fired" and finding.level == "error" and touched
 
 

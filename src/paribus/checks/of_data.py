@@ -100,20 +100,21 @@ def too_few_images(experiment: Experiment, facts: Facts) -> Places:
     if not facts.data:
         return None
     accuracy = expected_accuracy(experiment)
-    seeds = len(experiment.seeds)
     places = []
     for data in facts.data:
         arms = [experiment.arms[name] for name in data.arms if name in experiment.arms]
         wanted = margin(experiment.margin, "test_accuracy")
         images = sum(data.counts["test"])
-        least = made_by_chance(accuracy, images, seeds)
-        if least > experiment.margin:
-            message = (
-                f"By chance alone two equal arms of {level(accuracy, 'test_accuracy')} differ by up to about "
-                f"{percent(least)} points on {count(images, 'test image')} with {count(seeds, 'seed')}, more than the "
-                f"margin of {wanted}."
-            )
-            places += of_arms(experiment, data.arms, message)
+        numbers = {arm.name: len(experiment.seeds_of(arm.name)) for arm in arms}
+        for seeds in sorted(set(numbers.values()), reverse=True):
+            least = made_by_chance(accuracy, images, seeds)
+            if least > experiment.margin:
+                message = (
+                    f"By chance alone two equal arms of {level(accuracy, 'test_accuracy')} differ by up to about "
+                    f"{percent(least)} points on {count(images, 'test image')} with {count(seeds, 'seed')}, more than "
+                    f"the margin of {wanted}."
+                )
+                places += of_arms(experiment, [name for name in numbers if numbers[name] == seeds], message)
         val = sum(data.counts.get("val", ()))
         if val and 1 / val > experiment.margin and _val_decides(experiment, arms):
             message = (

@@ -6,6 +6,7 @@ import math
 import re
 
 from paribus.checks.places import WHOLE, Places, of_arms, of_question
+from paribus.config import EPOCHS, RATE, Value
 from paribus.experiment import CONTROL, Arm, Experiment, Question
 from paribus.stats import LEVEL
 from paribus.wording import count, named
@@ -79,21 +80,13 @@ _RATE_BOUND = ("optim.name", "optim.momentum", "optim.nesterov", "train.batch_si
 
 def shared_rate(experiment: Experiment) -> Places:
     """P004: optimiser, momentum or batch size changes and no arm of the question retunes the rate along with it."""
-    concerned = [
-        (question, arm, changed)
-        for question in experiment.questions
-        for arm in _arms_of(experiment, question)
-        if (changed := {key: value for key, value in arm.factors.items() if key in _RATE_BOUND})
-    ]
-    if not concerned:
+    arms = [arm for question in experiment.questions for arm in _arms_of(experiment, question)]
+    if not any(_bound_to_rate(arm) for arm in arms):
         return None
     places = {}
-    for question, arm, changed in concerned:
-        retuned = any(
-            "optim.lr" in other.factors and changed.items() <= dict(other.factors).items()
-            for other in _arms_of(experiment, question)
-        )
-        if not retuned:
+    for question in experiment.questions:
+        for arm in without_own_rate(experiment, question):
+            changed = _bound_to_rate(arm)
             verb = "changes" if len(changed) == 1 else "change"
             places[arm.name] = (
                 f"{named(list(changed))} {verb} while `optim.lr` stays at {arm.recipe.optim.lr:g}, and no arm of "
@@ -102,32 +95,62 @@ def shared_rate(experiment: Experiment) -> Places:
     return list(places.items())
 
 
-def updates_not_held(experiment: Experiment) -> Places:
-    """P005: the batch size changes at equal epochs and no arm of the question holds the updates equal."""
-    concerned = [
-        (question, arm)
-        for question in experiment.questions
+def without_own_rate(experiment: Experiment, question: Question) -> list[Arm]:
+    """Return the arms of a question that change what a rate depends on, while none of its arms retunes it with that."""
+    return [
+        arm
         for arm in _arms_of(experiment, question)
-        if "train.batch_size" in arm.factors and "train.epochs" not in arm.factors
-    ]
-    if not concerned:
-        return None
-    places = {}
-    for question, arm in concerned:
-        control, own = experiment.control.train, arm.recipe.train
-        factor = own.batch_size / control.batch_size
-        held = any(
-            other.recipe.train.batch_size == own.batch_size
-            and math.isclose(other.recipe.train.epochs, control.epochs * factor, rel_tol=SAME_UPDATES)
+        if (changed := _bound_to_rate(arm))
+        and not any(
+            RATE in other.factors and changed.items() <= dict(other.factors).items()
             for other in _arms_of(experiment, question)
         )
-        if not held:
+    ]
+
+
+def _bound_to_rate(arm: Arm) -> dict[str, Value]:
+    return {key: value for key, value in arm.factors.items() if key in _RATE_BOUND}
+
+
+def updates_not_held(experiment: Experiment) -> Places:
+    """P005: the batch size changes at equal epochs and no arm of the question holds the updates equal."""
+    arms = [arm for question in experiment.questions for arm in _arms_of(experiment, question)]
+    if not any(_has_other_updates(arm) for arm in arms):
+        return None
+    control, places = experiment.control.train, {}
+    for question in experiment.questions:
+        for arm in without_equal_updates(experiment, question):
+            own = arm.recipe.train
+            factor = own.batch_size / control.batch_size
             places[arm.name] = (
                 f"At {count(own.epochs, 'epoch')} a batch of {own.batch_size} makes {1 / factor:.2g} times the updates "
                 f"of the control's {control.batch_size}, and no arm of `{question.id}` holds the updates equal, which "
                 f"would take {count(round(control.epochs * factor), 'epoch')}."
             )
     return list(places.items())
+
+
+def without_equal_updates(experiment: Experiment, question: Question) -> list[Arm]:
+    """Return the arms of a question with another batch size, while none of its arms makes as many updates with it."""
+    control = experiment.control.train
+    return [
+        arm
+        for arm in _arms_of(experiment, question)
+        if _has_other_updates(arm)
+        and not any(
+            other.recipe.train.batch_size == arm.recipe.train.batch_size
+            and math.isclose(
+                other.recipe.train.epochs,
+                control.epochs * arm.recipe.train.batch_size / control.batch_size,
+                rel_tol=SAME_UPDATES,
+            )
+            for other in _arms_of(experiment, question)
+        )
+    ]
+
+
+def _has_other_updates(arm: Arm) -> bool:
+    return "train.batch_size" in arm.factors and EPOCHS not in arm.factors
 
 
 CHARACTERS = ("mnist", "dhcd", "digits")

@@ -15,8 +15,9 @@ from paribus.checks.of_data import FEW_IMAGES
 from paribus.checks.of_model import loss_floor
 from paribus.checks.places import Places, of_question
 from paribus.config import RATE
-from paribus.experiment import CONTROL, Experiment
-from paribus.stats import wilson
+from paribus.errors import ConfigError
+from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment
+from paribus.stats import LEVEL
 from paribus.store import Run
 from paribus.wording import count, interval, listed, loss, named, percent, setting
 
@@ -38,7 +39,7 @@ def never_ran(experiment: Experiment, arms: Arms) -> Places:
 
 
 def best_at_edge(experiment: Experiment, arms: Arms) -> Places:
-    """P008: the value that is best on val is the smallest or the largest tried."""
+    """P008: the value that is best on val is the smallest or the largest tried, and not of all that there are."""
     places, applies = _retuned_to_edge(experiment)
     for question in experiment.questions:
         best = best_on_val(question, arms) if question.kind == "sweep" else None
@@ -49,7 +50,9 @@ def best_at_edge(experiment: Experiment, arms: Arms) -> Places:
             continue
         applies = True
         ordered: list[Any] = sorted(values.values(), key=float)
-        if values[best] in (ordered[0], ordered[-1]):
+        if values[best] in (ordered[0], ordered[-1]) and _goes_on(
+            experiment, question.factor or "", ordered, values[best]
+        ):
             side = "smallest" if values[best] == ordered[0] else "largest"
             places.append(
                 (
@@ -59,6 +62,16 @@ def best_at_edge(experiment: Experiment, arms: Arms) -> Places:
                 )
             )
     return places if applies else None
+
+
+def _goes_on(experiment: Experiment, factor: str, ordered: Sequence[Any], edge: Any) -> bool:
+    """Whether the recipe takes any value beyond an edge of those tried: nothing lies below a momentum of 0."""
+    step = 1 if isinstance(edge, int) else 1e-6 * (abs(edge) or 1e-3)
+    try:
+        experiment.control.with_factors({factor: edge - step if edge == ordered[0] else edge + step})
+    except ConfigError:
+        return False
+    return True
 
 
 def _retuned_to_edge(experiment: Experiment) -> tuple[list[tuple[str, str]], bool]:
@@ -107,37 +120,37 @@ def outside_band(experiment: Experiment, arms: Arms) -> Places:
 
 
 def collapsed(experiment: Experiment, arms: Arms) -> Places:
-    """P011: a run that finished is not above the majority class, by the lower end of its Wilson interval."""
+    """P011: a run that finished is not shown to do better than naming the most frequent class, by McNemar's test."""
     places, applies = [], False
     for arm in arms.values():
         model = experiment.arms[arm.name].recipe.model
         if model.name == "pretrained" and model.options["head"] == "majority":
             continue  # The baseline itself.
-        learned = [run for run in arm.runs if run.result.status == "finished"]
+        learned = [better for run, better in _better_than_majority(arm) if run.result.status == "finished"]
         applies = applies or bool(learned)
-        stuck = [run for run in learned if _is_no_better_than_majority(arm, run.result.test_accuracy)]
-        if stuck:
-            share = f"{len(stuck)} of {count(len(arm.runs), 'run')}"
-            message = f"{share} did no better than always naming the most frequent class ({percent(_majority(arm))} %)."
-            places.append((arm.name, message))
+        if not all(learned):
+            share = f"{learned.count(False)} of {count(len(arm.runs), 'run')}"
+            verb = "is" if learned.count(False) == 1 else "are"
+            places.append((arm.name, f"{share} {verb} not shown to do better than {_naming_the_majority(arm)}."))
     return places if applies else None
 
 
-def control_collapsed(_: Experiment, arms: Arms) -> Places:
-    """P012: at least half of the control's runs are not above the majority class."""
-    control = arms[CONTROL]
-    if not control.runs:
+def control_collapsed(experiment: Experiment, arms: Arms) -> Places:
+    """P012: so are at least half of the runs of the control, or of the retuned one, diverged ones too."""
+    baselines = [arms[name] for name in (CONTROL, CONTROL_RETUNED) if name in experiment.arms and arms[name].runs]
+    if not baselines:
         return None
-    stuck = sum(_is_no_better_than_majority(control, run.result.test_accuracy) for run in control.runs)
-    if 2 * stuck < len(control.runs):
-        return []
-    return [
-        (
-            CONTROL,
-            f"{stuck} of {count(len(control.runs), 'run')} of the control learned nothing beyond the most frequent "
-            "class, so a difference from it says nothing.",
-        )
-    ]
+    places = []
+    for arm in baselines:
+        stuck = sum(not better for _, better in _better_than_majority(arm))
+        if 2 * stuck >= len(arm.runs):
+            who = "the control" if arm.name == CONTROL else "the retuned control"
+            message = (
+                f"{stuck} of {count(len(arm.runs), 'run')} of {who} {'is' if stuck == 1 else 'are'} not shown to do "
+                f"better than {_naming_the_majority(arm)}, so a difference from it says nothing."
+            )
+            places.append((arm.name, message))
+    return places
 
 
 def other_test_images(_: Experiment, arms: Arms) -> Places:
@@ -155,11 +168,7 @@ def dead_classes(_: Experiment, arms: Arms) -> Places:
     places, applies = [], False
     for arm in arms.values():
         present = np.flatnonzero(np.bincount(arm.labels, minlength=len(arm.class_names)) >= FEW_IMAGES)
-        learned = [
-            run
-            for run in arm.runs
-            if run.result.status == "finished" and not _is_no_better_than_majority(arm, run.result.test_accuracy)
-        ]
+        learned = [run for run, better in _better_than_majority(arm) if run.result.status == "finished" and better]
         applies = applies or bool(learned)
         dead = [np.setdiff1d(present, run.predictions().classes) for run in learned]
         hit = [classes for classes in dead if len(classes)]
@@ -242,10 +251,25 @@ def _verb(number: int, verb: str) -> str:
     return f"{verb}s" if number == 1 else verb
 
 
-def _majority(arm: ArmRuns) -> float:
-    return float(np.bincount(arm.labels).max() / len(arm.labels))
+def _naming_the_majority(arm: ArmRuns) -> str:
+    return f"always naming the most frequent class ({percent(float(_is_majority(arm).mean()))} %)"
 
 
-def _is_no_better_than_majority(arm: ArmRuns, accuracy: float) -> bool:
-    low, _ = wilson(round(accuracy * len(arm.labels)), len(arm.labels))
-    return low <= _majority(arm)
+def _is_majority(arm: ArmRuns) -> npt.NDArray[np.bool_]:
+    return np.equal(arm.labels, np.bincount(arm.labels).argmax())
+
+
+def _better_than_majority(arm: ArmRuns) -> list[tuple[Run, bool]]:
+    """Every run, and whether it is right more often than naming the most frequent class on the same images would be.
+
+    By McNemar's exact test, one-sided at 2.5 %: of the images that only one of the two has right, how many are the
+    run's.
+    """
+    from scipy.special import bdtrc  # Much faster than scipy.stats, and as exact.
+
+    if not arm.runs:
+        return []
+    named, right = _is_majority(arm), arm.correct > 0
+    gained, lost = (right & ~named).sum(axis=1), (~right & named).sum(axis=1)
+    p = [float(bdtrc(more - 1, more + less, 0.5)) if more else 1.0 for more, less in zip(gained, lost, strict=True)]
+    return [(run, each <= LEVEL / 2) for run, each in zip(arm.runs, p, strict=True)]

@@ -59,8 +59,9 @@ def _held(material: Material, comparison: Comparison, evidence: list[Evidence]) 
     elif own.train.epochs == against.train.epochs:
         held.append("equal epochs")
     if material.changes(name, "optim.lr"):
-        evidence.append(item(name, "optim.lr", own.optim.lr))
-        held.append(f"a learning rate of {setting(own.optim.lr)}")
+        evidence += [item(each, "optim.lr", arms[each].recipe.optim.lr) for each in (name, comparison["control"])]
+        rate, other = setting(own.optim.lr), setting(against.optim.lr)
+        held.append(f"a learning rate of {rate} {'in both' if rate == other else f'against {other}'}")
     return f"at {' and '.join(held)}, " if held else ""
 
 
@@ -113,7 +114,9 @@ def _way_out(comparison: Comparison, evidence: list[Evidence]) -> str:
         if abs(comparison["difference"]) >= comparison["margin"]:
             return ""
         evidence.append(item(name, "comparison.margin", comparison["margin"]))
-        return f"; the difference is real but below the margin of {smallest}"
+        if max(map(abs, comparison["ci95"])) < comparison["margin"]:
+            return f"; the difference is real but below the margin of {smallest}"
+        return f"; the difference is real, but whether it reaches the margin of {smallest} is open"
     if comparison["runs"] == 1:
         return "; one seed cannot tell the change from luck"
     alike = "; right and wrong on the same test images in every run" if comparison["test"] == "none apart" else ""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paribus.arms import ArmRuns
+from paribus.checks.of_design import without_equal_updates, without_own_rate
 from paribus.commentary.material import Comparison, Material, words
 from paribus.commentary.quotes import run_name
 from paribus.commentary.sentence import Sentence, item
-from paribus.experiment import CONTROL
+from paribus.experiment import CONTROL, Arm
+from paribus.stats import LEVEL
 from paribus.wording import listed, named, setting
 
 
@@ -23,12 +25,14 @@ def limits(material: Material) -> list[Sentence]:
     ]
 
 
-def _compared(material: Material) -> list[str]:
-    return [each["arm"] for each in material.comparisons if each["difference"] is not None]
+def _compared(material: Material, arms: Sequence[Arm]) -> list[str]:
+    """The names of those of some arms that have a difference."""
+    have = [each["arm"] for each in material.comparisons if each["difference"] is not None]
+    return [arm.name for arm in arms if arm.name in have]
 
 
 def _shared_rate(material: Material) -> list[Sentence]:
-    names = material.fired("P004", _compared(material))
+    names = _compared(material, without_own_rate(material.experiment, material.question))
     if not names:
         return []
     rate = material.experiment.control.optim.lr
@@ -38,7 +42,7 @@ def _shared_rate(material: Material) -> list[Sentence]:
 
 
 def _updates_not_held(material: Material) -> list[Sentence]:
-    names = material.fired("P005", _compared(material))
+    names = _compared(material, without_equal_updates(material.experiment, material.question))
     if not names:
         return []
     text = f"No arm with the batch size of {named(names)} makes as many updates as the control."
@@ -50,11 +54,13 @@ def _these_images(material: Material) -> list[Sentence]:
     names = [
         each["arm"]
         for each in _undecided(material)
-        if _excludes_none(each["ci95_this_test_set"]) and not _excludes_none(each["ci95"])
+        if _excludes_none(each["ci95_this_test_set"])
+        and each["p_this_test_set"] <= LEVEL
+        and not _excludes_none(each["ci95"])
     ]
     if not names:
         return []
-    text = f"On these test images other seeds would agree about the sign of the difference of {named(names)}"
+    text = f"On these test images other seeds would probably agree about the sign of the difference of {named(names)}"
     return [Sentence(f"{text}; on new images it is open.", [], "limits")]
 
 

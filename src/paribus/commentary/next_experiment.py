@@ -3,7 +3,8 @@
 1. A network does not run (P035): mend it.
 2. A run is missing: train it.
 3. A check forbids a verdict: let `paribus explain` say how to mend what it names.
-4. Undecided, and more seeds would decide: the least number that decides a comparison, but five at least.
+4. Undecided, and more seeds would decide: the least number that decides a comparison, rounded up as `would_decide`
+   tells it, but five at least.
 5. Undecided with fewer than five seeds, from which nothing can be foretold: five.
 6. The best value of a sweep at its edge: one more value beyond it.
 7. A learning rate shared between optimisers or batch sizes (P004): an arm that retunes it.
@@ -24,12 +25,13 @@ from typing import Any
 
 from paribus import experiments
 from paribus.checks import WHOLE, of_question
+from paribus.checks.of_design import without_equal_updates, without_own_rate
 from paribus.commentary.material import Material, words
 from paribus.commentary.sentence import Sentence
 from paribus.config import FINDABLE, RATE, Value
 from paribus.errors import ConfigError
-from paribus.experiment import CONTROL, Experiment
-from paribus.wording import listed, named
+from paribus.experiment import CONTROL, Arm, Experiment
+from paribus.wording import NONE_WOULD, listed, named, rounded_up
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # Keys that TOML takes without quotes.
 _FEW_SEEDS = 5
@@ -49,7 +51,9 @@ def _nothing(material: Material) -> str:
     if for_images:
         return f"Next: nothing to run; only more test images would decide about {named(for_images)}."
     if open_:
-        return f"Next: nothing to run; more of the same would not decide about {named([e['arm'] for e in open_])}."
+        was_sought = all(each["p_equivalence"] is not None for each in open_)
+        would = f"{NONE_WOULD} would" if was_sought else "more of the same would not"
+        return f"Next: nothing to run; {would} decide about {named([each['arm'] for each in open_])}."
     if material.entry["sweep"] is not None and material.entry["sweep"]["best"] is None:
         return "Next: nothing to run; without validation figures no value can be chosen."
     if not material.comparisons:
@@ -120,8 +124,9 @@ def _more_seeds(material: Material) -> str | None:
     least = min((each["seeds_needed"] for each in open_), default=0)
     if least <= _trained(material):
         return None
-    names = [each["arm"] for each in open_ if each["seeds_needed"] == least]
-    again = command(material.experiment, *_with_seeds(material, max(least, _FEW_SEEDS)))
+    seeds = max(rounded_up(least), _FEW_SEEDS)
+    names = [each["arm"] for each in open_ if each["seeds_needed"] <= seeds]
+    again = command(material.experiment, *_with_seeds(material, seeds))
     return f"Next: `{again}` has seeds enough to decide about {named(names)}."
 
 
@@ -171,7 +176,7 @@ def _beyond(ordered: Sequence[float], best: float) -> float | None:
 
 
 def _own_rate(material: Material) -> str | None:
-    for name in material.fired("P004", [each["arm"] for each in material.measured]):
+    for name in _measured(material, without_own_rate(material.experiment, material.question)):
         factors = dict(material.experiment.arms[name].factors)
         arm = _new_arm(material, f"{name}-retuned", {**factors, RATE: FINDABLE[RATE]})
         if arm is not None:
@@ -180,7 +185,7 @@ def _own_rate(material: Material) -> str | None:
 
 
 def _equal_updates(material: Material) -> str | None:
-    for name in material.fired("P005", [each["arm"] for each in material.measured]):
+    for name in _measured(material, without_equal_updates(material.experiment, material.question)):
         own, control = material.experiment.arms[name].recipe.train, material.experiment.control.train
         epochs = max(1, round(control.epochs * own.batch_size / control.batch_size))
         arm = _new_arm(
@@ -189,6 +194,11 @@ def _equal_updates(material: Material) -> str | None:
         if arm is not None:
             return f"Next: let `{name}` make as many updates as the control, with {arm}."
     return None
+
+
+def _measured(material: Material, arms: Sequence[Arm]) -> list[str]:
+    measured = [each["arm"] for each in material.measured]
+    return [arm.name for arm in arms if arm.name in measured]
 
 
 def _new_arm(material: Material, name: str, factors: Mapping[str, Value]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from paribus.checks import of_question
 from paribus.commentary.material import Material
 from paribus.commentary.sentence import Evidence, Sentence, item
+from paribus.config import EPOCHS
 from paribus.experiment import CONTROL
 from paribus.tuning import good_range as within_margin
 from paribus.wording import count, level, listed, margin, noun, plain, setting
@@ -29,7 +30,9 @@ def best_value(material: Material) -> list[Sentence]:
     evidence = [item(row["arm"], factor, row["value"]) for row in rows]
     evidence.append(item(best["arm"], "sweep.val_accuracy", best["val_accuracy"]))
     accuracy = level(best["val_accuracy"], "test_accuracy")
-    text = f"Of {count(len(rows), 'value')} of `{factor}`, {_quoted(best['value'])} is best on validation"
+    by_loss = material.question.metric == "test_loss"
+    found = "has the lowest validation loss" if by_loss else "is best on validation"
+    text = f"Of {count(len(rows), 'value')} of `{factor}`, {_quoted(best['value'])} {found}"
     own = ", and it is the control's own, so there is nothing to compare it with" if best["arm"] == CONTROL else ""
     return [Sentence(f"{text} (accuracy {accuracy}){own}.", evidence, "answer")]
 
@@ -56,7 +59,8 @@ def good_range(material: Material) -> list[Sentence]:
     said = [f"of the {word} values {_values(values)}" for word, values in outside if values]
     if said:
         evidence = [each for _, values in outside for row in values for each in _figures(row, sweep["factor"])]
-        text = f"Short of that, in as many epochs, {'; '.join(said)}."
+        in_time = "" if sweep["factor"] == EPOCHS else " in as many epochs,"
+        text = f"Short of that,{in_time} {'; '.join(said)}."
         sentences.append(Sentence(text, evidence))
     beyond = [word for word, place in (("smaller", first), ("larger", len(ordered) - 1 - last)) if place == 0]
     if len(beyond) == 1:

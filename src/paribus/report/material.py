@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from paribus import arms
 from paribus.experiment import Experiment
-from paribus.stats import Interval
 from paribus.store import Results, Run
 from paribus.wording import listed
 
@@ -69,10 +68,6 @@ class Material:
     def val_accuracy(self, arm: str) -> float | None:
         """Return the mean over runs of the kept epoch's validation accuracy, or None without."""
         return arms.val_accuracy(self.runs[arm])
-
-    def val_accuracy_ci95(self, arm: str) -> Interval | None:
-        """Return its 95 % interval, or None without."""
-        return arms.val_accuracy_ci95(self.runs[arm])
 
 
 def check_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:

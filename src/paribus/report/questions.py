@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from paribus.arms import val_accuracy, val_accuracy_ci95, with_shared_seeds
 from paribus.checks import of_question
 from paribus.config import EPOCHS, Value
 from paribus.experiment import CONTROL, Arm, Experiment, Metric, Question
@@ -141,7 +142,16 @@ def _table(material: Material, question: Question, entry: Mapping[str, Any], arm
         rows.append((*_arm_cells(material, question, arm), *tested, cost(material, arm)))
     numeric = tuple(index for index, name in enumerate(head) if index > 1 and name != "Verdict")
     caption = f"Every arm of “{question.id}” against the control, with 95 % intervals in small print"
+    if is_sweep and (seeds := _fewer_seeds(material, question)):
+        caption += f"; validation accuracy is of the {count(seeds, 'seed')} that all values have"
     return Table(caption, tuple(head), tuple(rows), numeric)
+
+
+def _fewer_seeds(material: Material, question: Question) -> int:
+    """How many seeds all values of a sweep share, 0 where none has more or none is shared."""
+    shared = with_shared_seeds(question, material.runs)
+    seeds = {run.result.seed for runs in shared.values() for run in runs}
+    return len(seeds) if any(len(material.runs[arm]) > len(seeds) for arm in shared) else 0
 
 
 def _arm_cells(material: Material, question: Question, arm: str) -> tuple[Cell, ...]:
@@ -152,7 +162,8 @@ def _arm_cells(material: Material, question: Question, arm: str) -> tuple[Cell, 
     )
     if question.factor is not None:
         value = setting(design.recipe.factor(question.factor))
-        val = Cell(percent(material.val_accuracy(arm)), interval(material.val_accuracy_ci95(arm), percent))
+        runs = with_shared_seeds(question, material.runs).get(arm, ())
+        val = Cell(percent(val_accuracy(runs)), interval(val_accuracy_ci95(runs), percent))
         return Cell(arm), Cell(value), _runs_cell(material, arm), val, *measured
     changed = "nothing" if arm == CONTROL else changes(design, material.experiment)
     against = material.experiment.baseline(arm)
@@ -306,16 +317,15 @@ def _dots_figure(question: Question, dots: Sequence[Dots]) -> Figure:
 def _sweep_figure(material: Material, question: Question, look: Mapping[str, Look], best: str | None) -> Figure:
     """The curve of a sweep, over the seeds that all its arms share: means over others would not be of one kind."""
     assert question.factor is not None
-    drawn = [arm for arm in question.arms if material.runs[arm]]
-    seeds = frozenset.intersection(*(frozenset(run.result.seed for run in material.runs[arm]) for arm in drawn))
-    shared = seeds or None
-    arms = [_dots(material, question, arm, look[arm], shared) for arm in drawn]
+    drawn = with_shared_seeds(question, material.runs)
+    seeds = frozenset(run.result.seed for runs in drawn.values() for run in runs)
+    fewer = _fewer_seeds(material, question)
+    arms = [_dots(material, question, arm, look[arm], seeds or None) for arm in drawn]
     svg = figures.sweep_curve(arms, question.factor, CONTROL, best)
     chosen = f" Validation chose {best}, ringed." if best else ""
     alt = f"Test accuracy over {question.factor}. {_means(arms)}{chosen}"
-    most = max(len(material.runs[arm]) for arm in drawn)
     caption = f"Test accuracy over {question.factor}: seeds, mean, 95 % interval"
-    caption += f"; of the {count(len(seeds), 'seed')} that all have" if 0 < len(seeds) < most else ""
+    caption += f"; of the {count(fewer, 'seed')} that all have" if fewer else ""
     caption += "; ringed: chosen on validation" if best else ""
     return Figure(f"{question.id}-sweep", svg, alt, caption)
 

@@ -9,7 +9,14 @@ is promised of them is measured by simulation with known truth, in benchmarks/st
 from __future__ import annotations
 
 from paribus.stats.by_seed import SeedComparison, paired_by_seed
-from paribus.stats.crossed import CrossedComparison, StandardError, Variances, crossed, equivalence
+from paribus.stats.crossed import (
+    CrossedComparison,
+    StandardError,
+    Variances,
+    crossed,
+    equivalence,
+    unseen_share,
+)
 from paribus.stats.intervals import LEVEL, Interval, t_interval, wilson
 from paribus.stats.multiple import holm
 from paribus.stats.needed import (
@@ -41,5 +48,6 @@ __all__ = [
     "seeds_needed",
     "smallest_difference",
     "t_interval",
+    "unseen_share",
     "wilson",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -74,14 +74,23 @@ class StandardError:
         half = self.quantile(LEVEL / 2) * self.value
         return mean - half, mean + half
 
+    def reaching(self, least: float) -> StandardError:
+        """Return this standard error, or one as much larger as makes the 95 % interval reach so far to either side."""
+        factor = max(1.0, least / (self.quantile(LEVEL / 2) * self.value)) ** 2
+        return replace(self, seeds=factor * self.seeds, examples=factor * self.examples)
+
 
 @dataclass(frozen=True)
 class Variances:
-    """Variances of one difference: of a seed and of an example (each over the other's mean), and of what is left."""
+    """Variances of one difference: of a seed and of an example (each over the other's mean), and of what is left.
+
+    `of_shares` says whether the difference is one of correctness, and so of shares of examples.
+    """
 
     seed: float
     example: float
     residual: float
+    of_shares: bool
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,8 @@ class CrossedComparison:
     """Arm against control over seeds and test examples, both taken as samples.
 
     `error`, `ci95` and `p` are None where nothing varies. Where several seeds answer every example alike in both arms,
-    `error` alone is: `test` is "none apart", and `ci95` is the exact binomial bound on the share of examples that could
-    be answered differently. With one seed they are those over examples alone, the `variances` are unknown (None), and
+    `error` alone is: `test` is "none apart", and `ci95` is `unseen_share` to either side. Of correctness, no other
+    interval is narrower. With one seed they are those over examples alone, the `variances` are unknown (None), and
     `p` is McNemar's for correctness. An estimated variance below zero is given as 0.
     """
 
@@ -104,11 +113,22 @@ class CrossedComparison:
     variances: Variances | None = None
 
 
+def unseen_share(examples: int) -> float:
+    """Return the largest share of all examples of which, with a probability of 2.5 %, none is among so many.
+
+    The exact binomial bound (Clopper and Pearson 1934). A kind of example that rare, which one arm alone gets wrong,
+    may have no part in the variance that was measured.
+    """
+    return 1.0 - math.pow(LEVEL / 2, 1 / examples)
+
+
 def crossed(arm: npt.ArrayLike, control: npt.ArrayLike) -> CrossedComparison:
     """Compare two arms over seeds and test examples, both random, paired by example.
 
     With D = arm - control, D[s, i] = mean + seed s + example i + residual, and the variance of the mean comes from the
-    mean squares of the two-way layout (Searle, Casella, McCulloch 1992, chapter 4), as `error_of_mean` says.
+    mean squares of the two-way layout (Searle, Casella, McCulloch 1992, chapter 4), as `error_of_mean` says. The
+    interval of a difference of correctness reaches `unseen_share` at least, and p values are those of that interval:
+    docs/decisions/new-data.md.
 
     Args:
         arm: Correctness or loss (n, m) of n seeds on m examples, finite.
@@ -118,24 +138,26 @@ def crossed(arm: npt.ArrayLike, control: npt.ArrayLike) -> CrossedComparison:
         DataError: If the shapes differ, there are fewer than two examples, or a figure is not finite.
     """
     first, second = same_shape(arm, control, 2)
-    d = first - second
+    d, of_shares = first - second, _is_binary(first) and _is_binary(second)
     n, m = d.shape
     if m < 2:
         raise DataError(f"A comparison on new data needs at least 2 test examples, but got {m}. Use a bigger test set.")
     if n == 1:
-        return _over_examples(d[0], _is_binary(first) and _is_binary(second))
+        return _over_examples(d[0], of_shares)
     mean = float(d.mean())
     rows, columns = d.mean(axis=1, keepdims=True), d.mean(axis=0, keepdims=True)
     seed = m * float(((rows - mean) ** 2).sum()) / (n - 1)
     example = n * float(((columns - mean) ** 2).sum()) / (m - 1)
     residual = float(((d - rows - columns + mean) ** 2).sum()) / ((n - 1) * (m - 1))
-    variances = Variances(max(0.0, seed - residual) / m, max(0.0, example - residual) / n, residual)
-    if not d.any() and _is_binary(first):
-        bound = 1 - (LEVEL / 2) ** (1 / m)
+    variances = Variances(max(0.0, seed - residual) / m, max(0.0, example - residual) / n, residual, of_shares)
+    if not d.any() and of_shares:
+        bound = unseen_share(m)
         return CrossedComparison(n, m, 0.0, None, (-bound, bound), 1.0, "none apart", variances)
     if np.ptp(d) == 0:
         return CrossedComparison(n, m, mean, None, None, None, "crossed", variances)
     error = error_of_mean(MeanSquares(seed, example, residual), n, m)
+    if of_shares:
+        error = error.reaching(unseen_share(m))
     return CrossedComparison(n, m, mean, error, error.ci95(mean), error.two_sided(mean), "crossed", variances)
 
 
@@ -163,14 +185,15 @@ def error_of_mean(squares: MeanSquares, n: int, m: int) -> StandardError:
     return StandardError(max(squares.seed, least) / (n * m), n - 1, beyond / (n * m), m - 1)
 
 
-def _over_examples(d: Floats, binary: bool) -> CrossedComparison:
+def _over_examples(d: Floats, of_shares: bool) -> CrossedComparison:
     m, mean = len(d), float(d.mean())
-    test: Literal["mcnemar", "t over examples"] = "mcnemar" if binary else "t over examples"
+    test: Literal["mcnemar", "t over examples"] = "mcnemar" if of_shares else "t over examples"
     if np.ptp(d) == 0:
         return CrossedComparison(1, m, mean, None, None, None, test)
     error = StandardError(0.0, 0.0, float(d.var(ddof=1)) / m, m - 1)
     p = error.two_sided(mean)
-    if binary:
+    if of_shares:
+        error = error.reaching(unseen_share(m))
         from scipy import stats
 
         gained, lost = int((d > 0).sum()), int((d < 0).sum())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paribus.stats.crossed import CrossedComparison, MeanSquares, Variances, error_of_mean
+from paribus.stats.crossed import CrossedComparison, MeanSquares, Variances, error_of_mean, unseen_share
 from paribus.stats.intervals import LEVEL
 
 POWER = 0.8
@@ -66,34 +66,37 @@ def power_to_find(difference: float, variances: Variances, size: tuple[int, int]
     """
     from scipy.special import stdtr
 
-    se, df, quantile = _expected(variances, size, alpha / 2)
-    return float(stdtr(df, difference / se - quantile))
+    se, df, bar = _expected(variances, size, alpha / 2)
+    return float(stdtr(df, (difference - bar) / se))
 
 
 def smallest_difference(variances: Variances, size: tuple[int, int], alpha: float) -> float:
     """Return the true difference that `power_to_find` gives 80 %, in the metric's unit; arguments as there."""
     from scipy.special import stdtrit
 
-    se, df, quantile = _expected(variances, size, alpha / 2)
-    return float(se * (quantile + stdtrit(df, POWER)))
+    se, df, bar = _expected(variances, size, alpha / 2)
+    return float(bar + se * stdtrit(df, POWER))
 
 
 def _power_of_equivalence(difference: float, margin: float, variances: Variances, size: tuple[int, int]) -> float:
     from scipy.special import stdtr
 
     se, df, bar = _expected(variances, size, LEVEL / 2)
-    within = stdtr(df, (margin - difference) / se - bar) - stdtr(df, bar - (margin + difference) / se)
+    within = stdtr(df, (margin - difference - bar) / se) - stdtr(df, (bar - margin - difference) / se)
     return float(within)
 
 
 def _expected(variances: Variances, size: tuple[int, int], upper: float) -> tuple[float, float, float]:
-    """Return standard error, effective degrees of freedom (Satterthwaite 1946) and critical quantile to expect."""
+    """Return the standard error, its effective degrees of freedom (Satterthwaite 1946) and the difference that is
+    significant, to expect.
+    """
     n, m = size
     rest = variances.residual
     error = error_of_mean(MeanSquares(rest + m * variances.seed, rest + n * variances.example, rest), n, m)
     parts = ((error.seeds, error.seeds_df), (error.examples, error.examples_df))
     df = (error.seeds + error.examples) ** 2 / sum(part**2 / freedom for part, freedom in parts)
-    return error.value, df, error.quantile(upper)
+    judged = error.reaching(unseen_share(m)) if variances.of_shares else error
+    return error.value, df, judged.quantile(upper) * judged.value
 
 
 def _first(holds: Callable[[int], bool], lowest: int, highest: int) -> int | None:
