@@ -4,7 +4,7 @@ One pool of runs of lenet-digits' control (LeNet-5 on real 8x8 digits, shortened
 seeds. It is dealt out into experiments in which every run is used once, and each goes through the store and
 `verdicts.compute` as any experiment does. No arm differs from its control, so every better or worse is false.
 
-Run with: python benchmarks/statistics/aa.py POOL (a folder; continued if it is there, about 15 minutes on two cores)
+Run with: python benchmarks/statistics/aa.py POOL (a folder; continued if it is there, some minutes on two cores)
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 
 from paribus import experiments, verdicts
 from paribus.experiment import Experiment, RunSpec
-from paribus.launch import environment
 from paribus.launch.conduct import RunOptions, run
 from paribus.store import Results, Run
 
@@ -83,7 +82,7 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    (HERE / "aa.json").write_text(json.dumps(environment.describe("torch-1", 2, 1), indent=1) + "\n")
+    (HERE / "aa.json").write_text(json.dumps(source.environment, indent=1) + "\n")
 
 
 if __name__ == "__main__":
