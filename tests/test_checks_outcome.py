@@ -398,6 +398,16 @@ def test_a_run_that_finds_what_is_rare_has_learned_something(tmp_path: Path) -> 
         )
 
 
+@pytest.mark.parametrize("others", [5, 6])
+def test_a_perfect_run_has_learned_something_however_few_images_could_tell(others: int, tmp_path: Path) -> None:
+    results = _written(RELU, {"control": 0.9})(tmp_path / "result")
+    labels = np.repeat([0, 1], [400 - others, others])
+    for right, is_stuck in ((np.ones(400), False), (labels == 0, True)):
+        correct = np.stack([right] * 2).astype(float)
+        each = {name: replace(arm, labels=labels, correct=correct) for name, arm in arms.load(results).items()}
+        assert bool(fired("P012", checks.outcome(results, each))) == is_stuck
+
+
 def test_each_baseline_answers_for_its_own_comparisons(tmp_path: Path) -> None:
     results = _written(RELU, {"control": 0.9})(tmp_path / "result")
     good, experiment = arms.load(results)["control"], design(OWN_RATE, seeds=2)

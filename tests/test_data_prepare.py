@@ -198,7 +198,7 @@ def test_what_an_older_version_prepared_is_prepared_anew(source: Path, fresh_cac
     folder = prepare(DataConfig(name=str(source))).folder
     meta = folder / "meta.json"
     content = json.loads(meta.read_text())
-    del content["suggested"]
+    content["decoder"] -= 1
     meta.write_text(json.dumps(content))
     (folder / "train-labels.npy").unlink()
     assert prepare(DataConfig(name=str(source))).folder == folder

@@ -102,6 +102,9 @@ def test_arms_with_fewer_seeds_are_told_apart() -> None:
     """No power is promised of seeds that no compared arm is trained with."""
     few = ["experiment.seeds=20", "question.relu.seeds=3"]
     assert list(detectable(Experiment.parse(TEXT.replace("@published", ""), few), 1000, {}).differences) == [3]
+    swept = '[[question]]\nid = "rate"\nasks = "Rate?"\nfactor = "optim.lr"\nvalues = [0.05, 0.1, 0.2]\n'
+    found = detectable(Experiment.parse(TEXT.replace("@published", "") + swept, few), 1000, {})
+    assert list(found.differences) == [20, 3]
     second = '[[question]]\nid = "max"\nasks = "Max?"\narms.max = { "model.pooling" = "max" }\n'
     found = detectable(Experiment.parse(TEXT.replace("@published", "") + second, few), 1000, {})
     assert list(found.differences) == [20, 3]
@@ -116,7 +119,9 @@ def test_an_arm_that_answers_like_its_control_has_no_variance_to_count(tmp_path:
     results = write_results(tmp_path / "result", experiment, {"control": 0.9})
     stored = arms.load(results)
     like = dict.fromkeys(stored, stored["control"])
-    assert detectable(experiment, 200, like).basis.startswith("Assumed")
+    assert detectable(experiment, 200, like).basis.startswith(
+        "Assumed, as no arm has two runs that differ from its con"
+    )
     one_apart = detectable(experiment, 200, like | {"relu": stored["relu"]})
     assert one_apart.basis == "Rests on the variances of the finished runs: the median over 1 arm."
 

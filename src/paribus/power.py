@@ -64,9 +64,11 @@ def detectable(experiment: Experiment, images: int, arms: Mapping[str, ArmRuns])
     else:
         accuracy = expected_accuracy(experiment)
         variances = [assumed(accuracy)]
+        ran = any(name in arms and arms[name].runs for name in _compared(experiment))
+        lacking = "no arm has two runs that differ from its control's" if ran else "no runs are there to measure"
         why = "" if experiment.published is None else ", the middle of what is published"
         basis = (
-            f"Assumed, as no runs are there to measure: a control of {percent(accuracy)} %{why}, and two runs of one "
+            f"Assumed, as {lacking}: a control of {percent(accuracy)} %{why}, and two runs of one "
             f"recipe that differ in {percent(1 - accuracy)} % of the images and by "
             f"{percent(_OF_THE_SEED * (1 - accuracy))} points beyond them."
         )
@@ -76,7 +78,8 @@ def detectable(experiment: Experiment, images: int, arms: Mapping[str, ArmRuns])
             return None
         return median(smallest_difference(each, (seeds, images), LEVEL / comparisons) for each in variances)
 
-    numbers = {len(experiment.seeds_of(name)) for name in _compared(experiment)} or {len(experiment.seeds)}
+    asked = {name for question in experiment.questions for name in question.arms if name != CONTROL}
+    numbers = {len(experiment.seeds_of(name)) for name in asked} or {len(experiment.seeds)}
     return Detectable({seeds: smallest(seeds) for seeds in sorted(numbers, reverse=True)}, images, comparisons, basis)
 
 
@@ -87,7 +90,7 @@ def assumed(accuracy: float) -> Variances:
 
 
 def _compared(experiment: Experiment) -> list[str]:
-    """The arms that are to be compared with a control.
+    """The arms whose variances are those of a comparison.
 
     The values of a sweep count only where nothing else is compared: a rate far too high or low varies like no other.
     """

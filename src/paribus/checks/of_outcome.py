@@ -263,7 +263,8 @@ def _better_than_majority(arm: ArmRuns) -> list[tuple[Run, bool]]:
     """Every run, and whether it is right more often than naming the most frequent class on the same images would be.
 
     By McNemar's exact test, one-sided at 2.5 %: of the images that only one of the two has right, how many are the
-    run's.
+    run's. With five images or fewer outside the most frequent class no run could pass it, so being right more often is
+    enough there.
     """
     from scipy.special import bdtrc  # Much faster than scipy.stats, and as exact.
 
@@ -271,5 +272,6 @@ def _better_than_majority(arm: ArmRuns) -> list[tuple[Run, bool]]:
         return []
     named, right = _is_majority(arm), arm.correct > 0
     gained, lost = (right & ~named).sum(axis=1), (~right & named).sum(axis=1)
+    level = LEVEL / 2 if 0.5 ** (~named).sum() <= LEVEL / 2 else 0.5
     p = [float(bdtrc(more - 1, more + less, 0.5)) if more else 1.0 for more, less in zip(gained, lost, strict=True)]
-    return [(run, each <= LEVEL / 2) for run, each in zip(arm.runs, p, strict=True)]
+    return [(run, each <= level) for run, each in zip(arm.runs, p, strict=True)]

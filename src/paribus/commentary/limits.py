@@ -1,4 +1,4 @@
-"""How far an answer reaches: what the checks say about it, one sentence for each that fired."""
+"""How far an answer reaches: what design, intervals and diverged runs leave open, one sentence each."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from paribus.config import Fit
 from paribus.errors import DataError
 
+DECODER = 2
+"""Raised where a file is decoded to other pixels than before, so that what was prepared before is prepared anew."""
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_BITS = 65535
 _PHOTOMETRIC = 262
@@ -130,6 +132,7 @@ def _scale_transparent_colour(opened: Image.Image) -> None:
     """Bring the transparent colour of a PNG that is not decoded yet to the eight bits of its pixels to come.
 
     Pillow leaves it in the file's own bits. Of 16 bits in colour the upper eight are compared, which are all it keeps.
+    Of an image that somebody has loaded before, Pillow no longer tells the file's bits.
     """
     colour = opened.info.get("transparency")
     if colour is None or not isinstance(opened, PngImageFile) or not opened.tile:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from paribus.config import DataConfig, Value
 from paribus.data.dataset import Dataset, Split
-from paribus.data.pixels import padded
+from paribus.data.pixels import DECODER, padded
 from paribus.data.reader import SPLITS, Reading
 from paribus.data.sources import SOURCES, cache_folder, locate, require_published, writing_cache
 from paribus.errors import ConfigError, DataError
@@ -136,9 +136,9 @@ def _mapped(folder: Path, split: str, part: str) -> npt.NDArray[Any]:
 
 
 def _is_current(folder: Path) -> bool:
-    """Whether a data set is prepared, by a version that looked for groups; what is damaged is for `load_prepared`."""
+    """Whether a data set is prepared, by a version that decodes as this one; what is damaged is for `load_prepared`."""
     try:
-        return "suggested" in json.loads((folder / _META).read_text(encoding="utf-8"))
+        return bool(json.loads((folder / _META).read_text(encoding="utf-8")).get("decoder") == DECODER)
     except FileNotFoundError:
         return False
     except ValueError:
@@ -168,6 +168,7 @@ def _fill(folder: Path, dataset: Dataset) -> None:
                 _flush(file)
     meta = {
         "name": dataset.name,
+        "decoder": DECODER,
         "fingerprint": dataset.fingerprint,
         "class_names": dataset.class_names,
         "splits": list(parts),

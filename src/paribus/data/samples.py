@@ -48,7 +48,7 @@ class ImageFiles(Reader):
     """A data set of image files. Images are grey if all of them are, else RGB."""
 
     # 3 since 16-bit TIFF files in which 0 is white are no longer read as negatives. That the transparent colour of a
-    # PNG is heeded came later and did not raise it: every finished run of image files would count as another.
+    # PNG is heeded came later and raised `DECODER` only: else every finished run of image files would count as another.
     version: ClassVar[int] = 3
 
     @abstractmethod

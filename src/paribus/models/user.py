@@ -62,10 +62,11 @@ def user_class(name: str) -> type[nn.Module]:
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ModelError(f"`model.name` must name a subclass of torch.nn.Module, but `{name}` is {found!r}. Name one.")
     if found.__module__ != module.__name__:
+        is_reachable = found.__qualname__.isidentifier()  # Not one that a function made.
+        instead = f"Name it as `{found.__module__}:{found.__qualname__}`" if is_reachable else "Define it in that file"
         raise ModelError(
             "`model.name` must name a class by the module that defines it, as only the contents of that file identify "
-            f"its runs, but `{name}` comes from `{found.__module__}`. Name it as "
-            f"`{found.__module__}:{found.__qualname__}`."
+            f"its runs, but `{name}` comes from `{found.__module__}`. {instead}."
         )
     return found
 
