@@ -172,10 +172,11 @@ def unexplained(sentence: Mapping[str, Any]) -> list[str]:
 
 
 def without_durations(text: str, evidence: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence short of the durations that are the means of the seconds it quotes."""
+    """A sentence short of the durations that are the medians of the seconds it quotes, or in old verdicts the means."""
     for (_, key), values in grouped(evidence).items():
         if "seconds" in key and None not in values:
-            text = re.sub(rf"(?<![\d.]){re.escape(wording.duration(float(np.mean(values))))}(?!\d)", "", text)
+            for middle in (np.median(values), np.mean(values)):
+                text = re.sub(rf"(?<![\d.]){re.escape(wording.duration(float(middle)))}(?!\d)", "", text)
     return text
 
 

@@ -242,9 +242,9 @@ def test_a_run_costs_the_same_in_the_sentence_as_in_the_table(tmp_path: Path) ->
     results = took(results, "relu", "seconds", (12.0, 18.0, 99.0))
     shutil.rmtree(results.run_folder("relu", 2))
     content = verdicts.compute(results)
-    assert cost_of(content)["text"] == "A run of `relu` takes 15 s, one of the control 30 s."
+    assert cost_of(content)["text"] == "A run of `relu` takes 15 s, one of the control 20 s."
     write_report(results, content)
-    assert "15 s<br>0.5 × control" in (results.folder / "report.md").read_text(encoding="utf-8")
+    assert "15 s<br>0.75 × control" in (results.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_what_features_took_is_told_beside_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,8 +130,9 @@ def summary(arm: ArmRuns) -> dict[str, Any]:
         "diverged": arm.diverged,
         "test_accuracy": _figure(arm, "test_accuracy"),
         "test_loss": _figure(arm, "test_loss"),
-        "seconds_per_run": float(np.mean(seconds)) if seconds else None,
-        "features_seconds": float(np.mean([run.result.features_seconds for run in arm.runs])) if seconds else None,
+        "seconds": math.fsum(seconds),
+        "seconds_per_run": float(np.median(seconds)) if seconds else None,
+        "features_seconds": float(np.median([run.result.features_seconds for run in arm.runs])) if seconds else None,
     }
 
 

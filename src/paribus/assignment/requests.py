@@ -125,7 +125,7 @@ REQUESTS: tuple[Request, ...] = (
         asks="Train for many epochs, and compare the training loss with the validation loss.",
         taken="The verdict is on test accuracy. Whether the network over-fits is told of loss and accuracy apart: they "
         "need not turn together.",
-        figures=(f"{MNIST}/many-epochs-val-loss", f"{MNIST}/many-epochs-train-loss"),
+        figures=(f"{MNIST}/many-epochs-losses-epochs-100", f"{MNIST}/many-epochs-val-loss"),
         sources=(Source(MNIST, "many-epochs"),),
     ),
     Request(

@@ -42,10 +42,14 @@ def quote(runs: Sequence[Run], key: str) -> list[Evidence]:
 
 
 def mean(runs: Sequence[Run], key: str) -> float | None:
-    """Return the mean of a figure over runs, None without runs or where one has no such figure."""
+    """Return the mean of a figure over runs, None without runs or where one has no such figure.
+
+    Of seconds it is the median: other work on the machine must not decide what an arm costs.
+    """
     figures = [value(run, key) for run in runs]
     known = [figure for figure in figures if figure is not None]
-    return float(np.mean(known)) if known and len(known) == len(figures) else None
+    middle = np.median if "seconds" in key else np.mean
+    return float(middle(known)) if known and len(known) == len(figures) else None
 
 
 def mean_curve(runs: Sequence[Run], column: str) -> list[float]:

@@ -125,7 +125,7 @@ def _side(side: _Chosen) -> Side:
         test_accuracy=live.accuracy(ended),
         test_loss=_mean(losses) if len(losses) == len(ended) else None,
         val_accuracy=_mean(known) if len(known) == len(ended) else None,
-        seconds=_mean([result.seconds for result in ended]),
+        seconds=float(np.median([result.seconds for result in ended])) if ended else None,
         epochs=_mean([float(result.epochs) for result in ended]),
         parameters=ended[0].parameters if ended else None,
     )
