@@ -29,7 +29,7 @@ from paribus.assignment.write import write
 from paribus.cli.commands import ERROR_FIRED, UNREADABLE, app
 from paribus.cli.tables import show_verdicts
 from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment
-from paribus.wording import count, difference, interval, percent, unit, verdict
+from paribus.wording import count, difference, duration, interval, percent, unit, verdict
 
 ROOT = Path(__file__).parent.parent
 CHECKS_QUOTED = 2
@@ -70,13 +70,13 @@ def arms(name: str) -> str:
     verdicts, experiment = verdicts_of(name), Experiment.load(GALLERY / name / "experiment.toml")
     comparisons = {each["arm"]: each for question in verdicts["questions"] for each in question["comparisons"]}
     lines = [
-        "| arm | changes | runs | test accuracy, % | 95 % interval | against the control | verdict | s per run |",
+        "| arm | changes | runs | test accuracy, % | 95 % interval | against the control | verdict | time per run |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for arm, row in verdicts["arms"].items():
         changes = ", ".join(f"{key} = {value}" for key, value in experiment.arms[arm].factors.items()) or "-"
         lines.append(f"| {arm} | {changes} | {row['runs']} | {figures(row)} | {against(comparisons.get(arm))} |"[:-1])
-        lines[-1] += f"| {'-' if row['seconds_per_run'] is None else format(row['seconds_per_run'], '.0f')} |"
+        lines[-1] += f"| {'-' if row['seconds_per_run'] is None else duration(row['seconds_per_run'])} |"
     if len({row["runs"] for row in verdicts["arms"].values()}) > 1:
         lines += [
             "",
