@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from paribus.transfer import Weights, find_weights
+from paribus.transfer import Weights, backbone, find_weights
 
 SIZE = 32
 CLASSES = 7
@@ -62,3 +63,16 @@ def real_weights(name: str) -> Weights:
     if not any((folder / f"{name}.json").is_file() for folder in folders):
         pytest.skip(f"real weights are needed: no folder that PARIBUS_WEIGHTS names holds {name}.json")
     return find_weights(name)
+
+
+def make_digests_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock run on by 1,000 s whenever a backbone's weights are digested."""
+    digests, clock, passed = backbone.state_digests, time.perf_counter, 0.0
+
+    def slowly(network: torch.nn.Module) -> dict[str, str]:
+        nonlocal passed
+        passed += 1000
+        return digests(network)
+
+    monkeypatch.setattr(backbone, "state_digests", slowly)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from torch import nn
 
 from paribus.cli import main
 from paribus.errors import ConfigError
 from paribus.report import ranking as page
 from paribus.stats import crossed, wilson
-from paribus.transfer import backbone
 from paribus.transfer import ranking as module
 from paribus.transfer.ranking import Candidate, Ranking, rank
-from pretrained import SIZE, write_weights
+from pretrained import SIZE, make_digests_slow, write_weights
 
 
 @pytest.fixture
@@ -71,15 +68,7 @@ def test_making_sure_that_a_backbone_has_not_moved_is_not_in_its_time(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights are digested however few images there are, so that the time would be that of the largest backbone."""
-    digests, clock, passed = backbone.state_digests, time.perf_counter, 0.0
-
-    def slowly(network: nn.Module) -> dict[str, str]:
-        nonlocal passed
-        passed += 1000
-        return digests(network)
-
-    monkeypatch.setattr(backbone, "state_digests", slowly)
-    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed)
+    make_digests_slow(monkeypatch)
     (found,) = rank(str(photos), [str(write_weights(tmp_path))], [SIZE]).candidates
     assert 0 < found.milliseconds < 100_000
 

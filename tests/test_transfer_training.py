@@ -29,8 +29,8 @@ from paribus.models import build_model
 from paribus.models.pretrained import Pretrained
 from paribus.store import Checkpoint
 from paribus.testing.engines import DATASET, check_engine, fit_one, spec_for
-from paribus.transfer import Extractor, LogisticHead, backbone, build_backbone, choose_strength, fit_logistic, majority
-from pretrained import SIZE, tiny_weights, write_weights
+from paribus.transfer import Extractor, LogisticHead, build_backbone, choose_strength, fit_logistic, majority
+from pretrained import SIZE, make_digests_slow, tiny_weights, write_weights
 
 SIDE = DATASET.image_shape[1]
 
@@ -163,15 +163,7 @@ def test_the_engine_of_a_head_is_part_of_what_begins_at_one(sidecar: str) -> Non
 def test_a_trial_times_the_backbone_and_not_what_makes_sure_that_it_has_not_moved(
     sidecar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digests, clock, passed = backbone.state_digests, time.perf_counter, 0.0
-
-    def slowly(network: nn.Module) -> dict[str, str]:
-        nonlocal passed
-        passed += 1000
-        return digests(network)
-
-    monkeypatch.setattr(backbone, "state_digests", slowly)
-    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed)
+    make_digests_slow(monkeypatch)
     assert 0 < FeaturesEngine().seconds_per_example(spec_for(recipe(sidecar)), DATASET) < 100
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from paribus.checks import turns_of
 from paribus.commentary.material import Material, words
-from paribus.commentary.quotes import mean, mean_curve, quote, value
+from paribus.commentary.quotes import mean, mean_curve, median, quote, value
 from paribus.commentary.sentence import Evidence, Sentence, item
 from paribus.config import Recipe
 from paribus.experiment import CONTROL, Metric
@@ -105,7 +105,7 @@ def _target(runs: Sequence[Run]) -> float | None:
 
 def _timed(name: str, runs: Sequence[Run], target: float, evidence: list[Evidence]) -> _Timed:
     keys = [f"epochs.val_accuracy.{what}_at>={target:g}" for what in ("first", "steps", "seconds")]
-    epochs, steps, seconds = (mean(runs, key) for key in keys)
+    (epochs, steps), seconds = (mean(runs, key) for key in keys[:2]), median(runs, keys[2])
     for key in keys if epochs is not None else keys[:1]:
         evidence += quote(runs, key)
     if epochs is None or steps is None or seconds is None:
@@ -202,7 +202,7 @@ def cost(material: Material) -> list[Sentence]:
     took, evidence, features = [], [], []
     for arm, name in sides.items():
         runs = material.arms[arm].runs  # All of them, as in the tables, and not those alone that have a partner.
-        seconds, beside = mean(runs, "seconds"), mean(runs, "features_seconds")
+        seconds, beside = median(runs, "seconds"), median(runs, "features_seconds")
         assert seconds is not None
         took.append(duration(seconds))
         evidence += quote(runs, "seconds")

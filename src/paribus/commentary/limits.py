@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from paribus.arms import ArmRuns
 from paribus.checks.of_design import without_equal_updates, without_own_rate
-from paribus.commentary.material import Comparison, Material, words
+from paribus.commentary.material import Comparison, Material, among, words
 from paribus.commentary.quotes import run_name
 from paribus.commentary.sentence import Sentence, item
-from paribus.experiment import CONTROL, Arm
+from paribus.experiment import CONTROL
 from paribus.stats import LEVEL
 from paribus.wording import listed, named, setting
 
@@ -25,14 +25,12 @@ def limits(material: Material) -> list[Sentence]:
     ]
 
 
-def _compared(material: Material, arms: Sequence[Arm]) -> list[str]:
-    """The names of those of some arms that have a difference."""
-    have = [each["arm"] for each in material.comparisons if each["difference"] is not None]
-    return [arm.name for arm in arms if arm.name in have]
+def _compared(material: Material) -> list[Comparison]:
+    return [each for each in material.comparisons if each["difference"] is not None]
 
 
 def _shared_rate(material: Material) -> list[Sentence]:
-    names = _compared(material, without_own_rate(material.experiment, material.question))
+    names = among(without_own_rate(material.experiment, material.question), _compared(material))
     if not names:
         return []
     rate = material.experiment.control.optim.lr
@@ -42,7 +40,7 @@ def _shared_rate(material: Material) -> list[Sentence]:
 
 
 def _updates_not_held(material: Material) -> list[Sentence]:
-    names = _compared(material, without_equal_updates(material.experiment, material.question))
+    names = among(without_equal_updates(material.experiment, material.question), _compared(material))
     if not names:
         return []
     text = f"No arm with the batch size of {named(names)} makes as many updates as the control."

@@ -8,7 +8,7 @@ from typing import Any
 
 from paribus.arms import ArmRuns
 from paribus.checks import Finding
-from paribus.experiment import CONTROL, CONTROL_RETUNED, Experiment, Question
+from paribus.experiment import CONTROL, CONTROL_RETUNED, Arm, Experiment, Question
 from paribus.store import RangeTest, Run, Tuning
 
 Comparison = Mapping[str, Any]
@@ -80,6 +80,12 @@ class Material:
     def fired(self, code: str, where: Sequence[str]) -> list[str]:
         """Return those of some places where a check fired."""
         return [f.where for f in self.findings if f.code == code and f.outcome == "fired" and f.where in where]
+
+
+def among(arms: Sequence[Arm], comparisons: Sequence[Comparison]) -> list[str]:
+    """Return the names of those of some arms that are compared in some comparisons."""
+    compared = [each["arm"] for each in comparisons]
+    return [arm.name for arm in arms if arm.name in compared]
 
 
 def words(arm: str) -> str:

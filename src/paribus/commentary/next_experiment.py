@@ -26,11 +26,11 @@ from typing import Any
 from paribus import experiments
 from paribus.checks import WHOLE, of_question
 from paribus.checks.of_design import without_equal_updates, without_own_rate
-from paribus.commentary.material import Material, words
+from paribus.commentary.material import Material, among, words
 from paribus.commentary.sentence import Sentence
 from paribus.config import FINDABLE, RATE, Value
 from paribus.errors import ConfigError
-from paribus.experiment import CONTROL, Arm, Experiment
+from paribus.experiment import CONTROL, Experiment
 from paribus.wording import NONE_WOULD, listed, named, rounded_up
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # Keys that TOML takes without quotes.
@@ -176,7 +176,7 @@ def _beyond(ordered: Sequence[float], best: float) -> float | None:
 
 
 def _own_rate(material: Material) -> str | None:
-    for name in _measured(material, without_own_rate(material.experiment, material.question)):
+    for name in among(without_own_rate(material.experiment, material.question), material.measured):
         factors = dict(material.experiment.arms[name].factors)
         arm = _new_arm(material, f"{name}-retuned", {**factors, RATE: FINDABLE[RATE]})
         if arm is not None:
@@ -185,7 +185,7 @@ def _own_rate(material: Material) -> str | None:
 
 
 def _equal_updates(material: Material) -> str | None:
-    for name in _measured(material, without_equal_updates(material.experiment, material.question)):
+    for name in among(without_equal_updates(material.experiment, material.question), material.measured):
         own, control = material.experiment.arms[name].recipe.train, material.experiment.control.train
         epochs = max(1, round(control.epochs * own.batch_size / control.batch_size))
         arm = _new_arm(
@@ -194,11 +194,6 @@ def _equal_updates(material: Material) -> str | None:
         if arm is not None:
             return f"Next: let `{name}` make as many updates as the control, with {arm}."
     return None
-
-
-def _measured(material: Material, arms: Sequence[Arm]) -> list[str]:
-    measured = [each["arm"] for each in material.measured]
-    return [arm.name for arm in arms if arm.name in measured]
 
 
 def _new_arm(material: Material, name: str, factors: Mapping[str, Value]) -> str | None:

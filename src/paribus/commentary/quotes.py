@@ -42,14 +42,21 @@ def quote(runs: Sequence[Run], key: str) -> list[Evidence]:
 
 
 def mean(runs: Sequence[Run], key: str) -> float | None:
-    """Return the mean of a figure over runs, None without runs or where one has no such figure.
+    """Return the mean of a figure over runs, None without runs or where one has no such figure."""
+    known = _figures(runs, key)
+    return float(np.mean(known)) if known else None
 
-    Of seconds it is the median: other work on the machine must not decide what an arm costs.
-    """
+
+def median(runs: Sequence[Run], key: str) -> float | None:
+    """Return the median, as `mean` does: of seconds, as other work on the machine must not decide what an arm costs."""
+    known = _figures(runs, key)
+    return float(np.median(known)) if known else None
+
+
+def _figures(runs: Sequence[Run], key: str) -> list[float]:
     figures = [value(run, key) for run in runs]
     known = [figure for figure in figures if figure is not None]
-    middle = np.median if "seconds" in key else np.mean
-    return float(middle(known)) if known and len(known) == len(figures) else None
+    return known if len(known) == len(figures) else []
 
 
 def mean_curve(runs: Sequence[Run], column: str) -> list[float]:
